@@ -1,0 +1,96 @@
+"""What the model wants done: the only way the logic reaches the world.
+
+The counterpart is `events.py`. Lamps are not commanded: they are the difference of desired and published (`plan.py`).
+"""
+
+from dataclasses import dataclass
+
+from ari_presence.core.names import UserId
+from ari_presence.core.userstate import Entry, Layer
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line of history: what `user` was from `at` on, and who set it."""
+
+    at: float
+    user: UserId
+    state: str
+    layer: Layer
+    source: str
+    until: float | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Store the manual state of a user (None: none) and a line of history; `request` waits for it, if given."""
+
+    user: UserId
+    entry: Entry | None
+    record: Record
+    request: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """Report when everything that concerns `user` is stored and confirmed (`Settled`).
+
+    Attributes:
+        pbx: The only server that matters, or None for all.
+    """
+
+    request: int
+    user: UserId | None
+    pbx: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Tell whoever made the request that it was refused; nothing was changed."""
+
+    request: int
+    reason: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Answer a channel, which makes it ours to serve.
+
+    Attributes:
+        then: The event to feed again, claimed, once Asterisk has agreed; None when the change goes ahead at once.
+    """
+
+    pbx: str
+    channel: str
+    then: object | None
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """Play sounds to a claimed channel; `playback` is the id that `PlaybackEnded` will carry."""
+
+    pbx: str
+    channel: str
+    playback: str
+    media: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Give the channel back to the dialplan."""
+
+    pbx: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A line for the log."""
+
+    event: str
+    fields: tuple[tuple[str, object], ...]
+
+
+Command = Save | Track | Refuse | Claim | Play | Leave | Note

@@ -1,0 +1,177 @@
+"""What can happen: the only way the world reaches the model.
+
+The counterpart is `commands.py`. Every event carries `at`, seconds since the epoch, UTC; the core reads no clock. An event
+that exists is well-formed; whether it makes sense is the reducer's to decide.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from ari_presence.core.features import Action
+from ari_presence.core.lamps import Wish
+from ari_presence.core.model import Settings
+from ari_presence.core.names import UserId
+from ari_presence.core.userstate import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The store was read.
+
+    Attributes:
+        manual: What was set by hand before the daemon ended.
+        lit: Users who had lamps on some server; those who are nobody any more get them set to off.
+    """
+
+    at: float
+    manual: Mapping[UserId, Entry]
+    lit: frozenset[UserId] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigChanged:
+    """The configuration was read again."""
+
+    at: float
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointsSeen:
+    """All endpoints of one server, as listed at a connect or later on."""
+
+    at: float
+    pbx: str
+    endpoints: tuple[str, ...]
+
+
+class ClaimState(Enum):
+    """How sure it is that a channel in our application is still ours to serve.
+
+    A daemon that was frozen finds old StasisStarts in its socket, after the dialplan has dealt with their callers.
+    """
+
+    FRESH = "fresh"  # it just entered: claim it and go ahead at once
+    UNSURE = "unsure"  # claim it, and go ahead when Asterisk has agreed
+    CLAIMED = "claimed"
+
+
+@dataclass(frozen=True, slots=True)
+class CodeDialled:
+    """A caller entered our Stasis application.
+
+    Attributes:
+        channel: Channel id.
+        name: Channel name, which tells the endpoint that was authenticated.
+        args: Arguments of `Stasis()`.
+        claim: Whether the channel is surely ours to serve.
+    """
+
+    at: float
+    pbx: str
+    channel: str
+    name: str
+    args: tuple[str, ...]
+    claim: ClaimState
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackEnded:
+    """A prompt ended, well or not."""
+
+    at: float
+    pbx: str
+    playback: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallerLeft:
+    """A channel left our application or is gone."""
+
+    at: float
+    pbx: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLost:
+    """The link to one server ended; what its callers were waiting for will not come."""
+
+    at: float
+    pbx: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeAsked:
+    """Somebody wants to change a manual state, over HTTP, CLI or AGI.
+
+    Attributes:
+        request: Number under which the outcome is reported.
+        action: SET, TOGGLE, CLEAR or CLEAR_IF.
+        until: When it ends; None for the state's own end, if it has one.
+    """
+
+    at: float
+    request: int
+    user: str
+    action: Action
+    source: str
+    state: str | None = None
+    message: str | None = None
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LampsChanged:
+    """Lamps of one user were changed by somebody else."""
+
+    at: float
+    user: UserId
+    wish: Wish
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A change was stored and the lamps were confirmed, or the time for it is over.
+
+    Attributes:
+        ok: Stored and confirmed.
+    """
+
+    at: float
+    request: int
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ResetAsked:
+    """An operator wants the lamps of a user (None: of all) off."""
+
+    at: float
+    request: int
+    user: str | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimerDue:
+    """The clock reached the next deadline."""
+
+    at: float
+
+
+Event = (
+    Started
+    | ConfigChanged
+    | EndpointsSeen
+    | CodeDialled
+    | PlaybackEnded
+    | CallerLeft
+    | LinkLost
+    | ChangeAsked
+    | LampsChanged
+    | Settled
+    | ResetAsked
+    | TimerDue
+)

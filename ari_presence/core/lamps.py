@@ -1,0 +1,167 @@
+"""Users to wanted lamps: which value every lamp of a user should have.
+
+A user's lamps are a *vector*: one device state for each kind of lamp, in the order of `LampLayout.kinds`. Equal vectors are
+one object, so ten thousand users who are available cost ten thousand references.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import tzinfo
+
+from ari_presence.core.devstate import DeviceState, is_off
+from ari_presence.core.names import StateId, UserId, joined_device, state_device, whole_device
+from ari_presence.core.timers import clock_text
+from ari_presence.core.userstate import AWAY, DND, Entry, Layer, StateTable
+
+Vector = tuple[DeviceState, ...]
+PRESENCE_BYTES = 180
+
+JOINED = "joined"
+WHOLE = "whole"
+_OFF = {JOINED: DeviceState.INVALID, WHOLE: DeviceState.NOT_INUSE}
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """A presence state: type, subtype and message, as `PRESENCE_STATE` takes them (`func_presencestate.c`)."""
+
+    type: str
+    subtype: str = ""
+    message: str = ""
+
+
+NOT_SET = Presence("not_set")
+# What the main lamp votes for: one state, or None for "clear".
+MainVote = tuple[StateId | None]
+# Values that only the plain dialplan writes to a state lamp (`dialplan/presence-codes.conf`), for on and for off.
+_FALLBACK = frozenset({DeviceState.BUSY, DeviceState.INVALID})
+
+
+class LampLayout:
+    """Which lamps a user has under one configuration, and what they should show; immutable."""
+
+    def __init__(self, states: StateTable, *, whole: bool = True) -> None:
+        """Lay out the joined lamp, the whole lamp if wanted, and one lamp for each state that has a digit."""
+        self._states = states
+        self.kinds: tuple[str, ...] = (JOINED, *([WHOLE] if whole else []), *(s.id for s in states.dialled))
+        self.off: Vector = tuple(_OFF.get(kind, DeviceState.NOT_INUSE) for kind in self.kinds)
+        self._index = {kind: index for index, kind in enumerate(self.kinds)}
+        self._vectors: dict[Vector, Vector] = {self.off: self.off}
+        self._presences: dict[tuple[str, str], Presence] = {}
+
+    def device(self, index: int, user: UserId) -> str:
+        """Name the device of one kind of lamp."""
+        kind = self.kinds[index]
+        if kind == JOINED:
+            return joined_device(user)
+        return whole_device(user) if kind == WHOLE else state_device(StateId(kind), user)
+
+    def watched(self, user: UserId) -> tuple[str, ...]:
+        """Name the devices of a user whose outside changes are adopted: all but the whole lamp."""
+        return tuple(self.device(i, user) for i, kind in enumerate(self.kinds) if kind != WHOLE)
+
+    def locate(self, device: str) -> tuple[UserId, int] | None:
+        """Tell whose lamp a device is and of which kind; None if it is not a user's lamp."""
+        provider, _, name = device.partition(":")
+        kind, dash, owner = name.partition("-")
+        if not dash:
+            return None
+        provider = provider.lower()
+        if kind == "presence":
+            kind = JOINED if provider == "custom" else WHOLE
+        elif provider != "custom":
+            return None
+        index = self._index.get(kind)
+        return None if index is None else (UserId(owner), index)
+
+    def seen(self, index: int, value: DeviceState) -> DeviceState:
+        """Give what a lamp shows: one that Asterisk does not know yet counts as off."""
+        return self.off[index] if value is DeviceState.UNKNOWN else value
+
+    def vector(self, values: Vector) -> Vector:
+        """Give the one object that stands for equal vectors."""
+        return self._vectors.setdefault(values, values)
+
+    def desired(self, entries: Mapping[Layer, Entry]) -> Vector:
+        """Work out what the lamps of a user with these layers should show."""
+        joined: DeviceState | None = None
+        whole: DeviceState | None = None
+        for _, _, state in self._states.layers(entries):
+            whole = whole or state.whole
+            joined = joined or state.joined
+        manual = entries.get(Layer.MANUAL)
+        values = {JOINED: joined or self.off[0], WHOLE: whole or DeviceState.NOT_INUSE}
+        lit = manual.state if manual else None
+        return self.vector(
+            tuple(
+                values.get(kind) or (DeviceState.INUSE if kind == lit else DeviceState.NOT_INUSE) for kind in self.kinds
+            )
+        )
+
+    def presence(self, entries: Mapping[Layer, Entry], zone: tzinfo) -> Presence:
+        """Work out the presence state: of the highest layer that is no call, with its message and its end."""
+        for _, entry, state in self._states.layers(entries):
+            if state.presence is not None:
+                message = presence_message(entry, zone)
+                plain = self._presences.setdefault(state.presence, Presence(*state.presence))
+                return Presence(*state.presence, message) if message else plain
+        return NOT_SET
+
+    def wish(self, before: Vector, after: Vector, pbx: str, *, restarted: bool = False) -> "Wish | None":
+        """Read what somebody else's change of a user's lamps asks for.
+
+        Args:
+            before: What we last knew the lamps to show.
+            after: What they show now.
+            pbx: Name of the server, for the source.
+            restarted: Asterisk has restarted since `before`: a value of our own kind is then an older one of ours that
+                came back from AstDB, not a wish.
+
+        Returns:
+            The wish, or None where nothing that changed means anything (it is then corrected).
+        """
+        states: dict[StateId, bool] = {}
+        main: MainVote | None = None
+        source = f"pbx:{pbx}"
+        for kind, old, new in zip(self.kinds, before, after, strict=True):
+            if old is new or kind == WHOLE or (restarted and new in self._own(kind)):
+                continue
+            if kind == JOINED:
+                main = main_vote(new)
+                continue
+            states[StateId(kind)] = not is_off(new)
+            if new in _FALLBACK:
+                source = "dialplan"
+        return Wish(states, main, source) if states or main is not None else None
+
+    def _own(self, kind: str) -> frozenset[DeviceState]:
+        if kind == JOINED:
+            return frozenset(s.joined for s in self._states.all if s.joined)
+        return frozenset({DeviceState.INUSE, DeviceState.NOT_INUSE})
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What changed lamps ask for: state lamps and whether each is lit, the vote of the main lamp, and the source."""
+
+    states: Mapping[StateId, bool]
+    main: MainVote | None
+    source: str
+
+
+def presence_message(entry: Entry, zone: tzinfo) -> str:
+    """Give the message with the end behind it, cut on a character boundary to 180 bytes."""
+    message = entry.message or ""
+    if entry.until is not None:
+        end = f"until {clock_text(entry.until, zone)}"
+        message = f"{message} ({end})" if message else end
+    return message.encode()[:PRESENCE_BYTES].decode(errors="ignore")
+
+
+def main_vote(value: DeviceState) -> MainVote | None:
+    """Read the joined main lamp as a wish: BUSY is dnd, ONHOLD is away, dark clears; None means nothing."""
+    if value is DeviceState.BUSY:
+        return (DND,)
+    if value is DeviceState.ONHOLD:
+        return (AWAY,)
+    return (None,) if is_off(value) else None

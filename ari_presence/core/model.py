@@ -1,0 +1,168 @@
+"""The model: users, which endpoint belongs to whom, and what is under way. Changed by `reducer.py` alone.
+
+One thread owns a model. Nothing here does I/O or reads a clock.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
+from types import MappingProxyType
+
+from ari_presence.core.lamps import LampLayout
+from ari_presence.core.names import UserId, fold_endpoint, is_user_id
+from ari_presence.core.timers import EndQueue
+from ari_presence.core.userstate import AVAILABLE, Entry, Layer, StateDef, StateTable
+
+_NO_ENTRIES: Mapping[Layer, Entry] = MappingProxyType({})  # one for all, since most users have none
+
+
+@dataclass(frozen=True, slots=True)
+class UserSettings:
+    """What the configuration says of one user; shared by all who have nothing of their own."""
+
+    name: str | None = None
+    groups: tuple[str, ...] = ()
+    rights: frozenset[str] = frozenset()
+    zone: tzinfo = UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """Sounds that every code uses; names as in `core show sounds`, without an extension."""
+
+    activated: tuple[str, ...] = ("activated",)
+    deactivated: tuple[str, ...] = ("de-activated",)
+    error: tuple[str, ...] = ("beeperr",)
+
+
+@dataclass(slots=True)
+class User:
+    """One person.
+
+    Attributes:
+        id: Legal user id.
+        settings: What the configuration says.
+        entries: The layers that are set, without the default; replaced, never changed in place.
+        since: When the person was last seen to have no layer at all, for the default state.
+        hushed: An operator reset the lamps: they stay off until the next change.
+    """
+
+    id: UserId
+    settings: UserSettings
+    since: float
+    entries: Mapping[Layer, Entry] = field(default_factory=lambda: _NO_ENTRIES)
+    hushed: bool = False
+
+    @property
+    def manual(self) -> Entry | None:
+        """The state set by hand."""
+        return self.entries.get(Layer.MANUAL)
+
+    def layers(self, states: StateTable) -> Iterator[tuple[Layer, Entry, StateDef]]:
+        """Yield the layers that apply, the winner first, the default last."""
+        yield from states.layers(self.entries)
+        yield Layer.DEFAULT, Entry(AVAILABLE, "default", self.since), states.by_id[AVAILABLE]
+
+    def effective(self, states: StateTable) -> tuple[Layer, Entry, StateDef]:
+        """Give the layer that wins."""
+        return next(self.layers(states))
+
+    def put(self, layer: Layer, entry: Entry | None, at: float) -> None:
+        """Set or remove one layer."""
+        entries = {key: value for key, value in self.entries.items() if key is not layer}
+        if entry is not None:
+            entries[layer] = entry
+        elif not entries:
+            self.since = at
+        self.entries = entries or _NO_ENTRIES
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the model must know of the configuration; replaced as a whole by a reload.
+
+    Attributes:
+        states: All states.
+        layout: Which lamps a user has.
+        listed: Users of the configuration, with their settings.
+        endpoints: Endpoint (folded, `PJSIP/100`) to listed user.
+        discover: Whole endpoint name with the group `user`, or None.
+        exclude: Endpoint names that are never users, or None.
+        default: Settings of discovered users.
+        pbxs: Names of the servers.
+        prompts: Standard prompts.
+        keep_s: How long a user whose endpoint is missing from the listings is kept.
+    """
+
+    states: StateTable
+    layout: LampLayout
+    listed: Mapping[UserId, UserSettings] = field(default_factory=dict)
+    endpoints: Mapping[str, UserId] = field(default_factory=dict)
+    discover: re.Pattern[str] | None = None
+    exclude: re.Pattern[str] | None = None
+    default: UserSettings = UserSettings()
+    pbxs: tuple[str, ...] = ()
+    prompts: Prompts = Prompts()
+    keep_s: float = 60.0
+
+    def owner(self, endpoint: str) -> UserId | None:
+        """Tell whose endpoint this is, listed or by discovery; None for nobody's."""
+        folded = fold_endpoint(endpoint)
+        listed = self.endpoints.get(folded)
+        if listed is not None:
+            return listed
+        if self.exclude is not None and self.exclude.search(endpoint):
+            return None
+        match = self.discover.fullmatch(endpoint) if self.discover is not None else None
+        user = match["user"].lower() if match and match["user"] else ""
+        return UserId(user) if is_user_id(user) else None
+
+
+@dataclass(slots=True)
+class Caller:
+    """A caller in our Stasis application whose code is being served."""
+
+    pbx: str
+    channel: str
+    media: tuple[str, ...] = ()
+
+
+class Model:
+    """Everything the daemon knows about people.
+
+    Attributes:
+        settings: The configuration as the model sees it.
+        users: Every user, listed or discovered.
+        ends: When manual states end.
+        callers: Request number to the caller who waits for its outcome.
+        playing: Playback id to the caller who hears it.
+        endpoints: Last listing of each server that ever gave one.
+        lit: Stored lamps of people who are nobody (yet): set to off when they stay away.
+        parted: Stored manual states of people who are nobody (yet, or any more).
+        missing: Users whose endpoint has gone from the listings, and when they are dropped.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Start with the listed users; `Started` brings what was stored."""
+        self.settings = settings
+        self.users: dict[UserId, User] = {}
+        self.ends = EndQueue()
+        self.callers: dict[int, Caller] = {}
+        self.playing: dict[str, Caller] = {}
+        self.endpoints: dict[str, tuple[str, ...]] = {}
+        self.parted: dict[UserId, Entry] = {}
+        self.lit: set[UserId] = set()
+        self.missing: dict[UserId, float] = {}
+        self._requests = 0
+
+    def new_request(self) -> int:
+        """Number the next request of a caller; negative, so that it never meets those of other clients."""
+        self._requests -= 1
+        return self._requests
+
+    def next_deadline(self) -> float | None:
+        """Tell when a `TimerDue` event is wanted, seconds since the epoch, or None."""
+        ends = self.ends.next()
+        missing = min(self.missing.values(), default=None)
+        return min((t for t in (ends, missing) if t is not None), default=None)

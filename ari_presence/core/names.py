@@ -1,0 +1,92 @@
+"""Names: which are legal, and how devices, endpoints and channels are spelled.
+
+Everything that reaches Asterisk as a name was made or checked here. Asterisk's own limits are in `main/devicestate.c`
+(79 characters of device name) and `main/db.c`; ours are stricter.
+"""
+
+import re
+from typing import NewType
+
+UserId = NewType("UserId", str)
+StateId = NewType("StateId", str)
+
+_USER = re.compile(r"[a-z0-9][a-z0-9_.-]{0,39}\Z")
+_STATE = re.compile(r"[a-z][a-z0-9]{0,15}\Z")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_RESERVED_STATES = frozenset({"presence", "group", "parked"})
+MESSAGE_BYTES = 120
+
+
+def is_user_id(text: str) -> bool:
+    """Tell whether `text` may be a user or group id: `[a-z0-9][a-z0-9_.-]{0,39}`."""
+    return _USER.match(text) is not None
+
+
+def is_state_id(text: str) -> bool:
+    """Tell whether `text` may be a state id: `[a-z][a-z0-9]{0,15}` and no reserved word."""
+    return _STATE.match(text) is not None and text not in _RESERVED_STATES
+
+
+def message_problem(text: str) -> str | None:
+    """Say what is wrong with a message, or None: at most 120 UTF-8 bytes, no control characters."""
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        return "the message is not valid text"
+    if size > MESSAGE_BYTES:
+        return f"the message has {size} bytes; at most {MESSAGE_BYTES} fit"
+    return "the message has control characters" if _CONTROL.search(text) else None
+
+
+def joined_device(user: UserId) -> str:
+    """Name the main lamp that a hint adds to the phone's own device."""
+    return f"Custom:presence-{user}"
+
+
+def whole_device(user: UserId) -> str:
+    """Name the main lamp of which the daemon is the only provider."""
+    return f"Stasis:presence-{user}"
+
+
+def state_device(state: StateId, user: UserId) -> str:
+    """Name the lamp that is lit while `state` is the manual state of `user`."""
+    return f"Custom:{state}-{user}"
+
+
+def presence_provider(user: UserId) -> str:
+    """Name the presence state of `user`."""
+    return f"CustomPresence:{user}"
+
+
+def split_device(device: str) -> tuple[str, str, str] | None:
+    """Split one of our lamps' names, or return None for anybody else's device.
+
+    Returns:
+        (`Custom` or `Stasis`, what stands before the first dash, what stands behind it): kinds and state ids have
+        no dash, user ids may have one. The provider's case is folded as Asterisk does.
+    """
+    provider, colon, name = device.partition(":")
+    kind, dash, owner = name.partition("-")
+    provider = provider.capitalize()
+    if not colon or not dash or provider not in ("Custom", "Stasis") or not is_user_id(owner):
+        return None
+    return provider, kind, owner
+
+
+def endpoint_of_channel(channel: str) -> str | None:
+    """Tell which endpoint owns a channel: `PJSIP/a-b-0000001f` is `PJSIP/a-b`.
+
+    The endpoint is the one that Asterisk authenticated (`chan_pjsip.c`, `chan_pjsip_new`), so it can be trusted where
+    a caller ID cannot. Local channels and names without a serial have no endpoint.
+    """
+    name, dash, serial = channel.rpartition("-")
+    tech, slash, resource = name.partition("/")
+    if not (dash and slash and serial and tech and resource) or tech in ("Local", "Surrogate", "Message"):
+        return None
+    return name
+
+
+def fold_endpoint(endpoint: str) -> str:
+    """Give the spelling under which an endpoint is compared: technology as it is, resource in lower case."""
+    tech, _, resource = endpoint.partition("/")
+    return f"{tech}/{resource.lower()}"

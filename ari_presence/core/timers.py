@@ -1,0 +1,125 @@
+"""When states end: relative times and times of day in a person's own zone, and the queue of ends.
+
+Knows nothing of clocks: every function is given `now`. Times are seconds since the epoch, UTC.
+"""
+
+import heapq
+import re
+from datetime import UTC, datetime, time, timedelta, tzinfo
+
+from ari_presence.core.names import UserId
+from ari_presence.errors import Refused
+
+_DURATION = re.compile(r"(\d{1,9})([smhd])\Z")
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+MAX_MINUTES = 1440
+MAX_DURATION_S = 366 * 86400
+
+
+def parse_duration(text: str) -> int:
+    """Read `90s`, `45m`, `2h` or `1d`.
+
+    Returns:
+        Seconds, 0 allowed.
+
+    Raises:
+        Refused: Anything else.
+    """
+    match = _DURATION.match(text)
+    if match is None:
+        raise Refused(f"'{text}' is not a duration: write 90s, 45m, 2h or 1d", code="bad-time")
+    seconds = int(match[1]) * _UNIT_S[match[2]]
+    if seconds > MAX_DURATION_S:
+        raise Refused(f"'{text}' is too long: at most 366d", code="bad-time")
+    return seconds
+
+
+def parse_time_of_day(text: str) -> time:
+    """Read `HHMM` or `HH:MM`.
+
+    Raises:
+        Refused: No such time of day.
+    """
+    digits = text.replace(":", "", 1) if text[2:3] == ":" else text
+    if len(digits) != 4 or not (digits.isascii() and digits.isdigit()) or digits[:2] > "23" or digits[2:] > "59":
+        raise Refused(f"'{text}' is not a time of day: write HH:MM, 00:00 to 23:59", code="bad-time")
+    return time(int(digits[:2]), int(digits[2:]))
+
+
+def _instant(local: datetime, zone: tzinfo) -> float:
+    """Turn a wall-clock time into an instant: a doubled one is the first, a skipped one the first instant after."""
+    first = local.replace(tzinfo=zone, fold=0)
+    if first.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == local:
+        return first.timestamp()
+    # Skipped: find the end of the gap, the first instant whose wall clock shows `local` or later.
+    low = int(first.timestamp()) - 86400
+    high = int(first.timestamp()) + 86400
+    while low < high:
+        middle = (low + high) // 2
+        if datetime.fromtimestamp(middle, zone).replace(tzinfo=None) >= local:
+            high = middle
+        else:
+            low = middle + 1
+    return float(low)
+
+
+def next_time_of_day(at: time, now: float, zone: tzinfo) -> float:
+    """Give the next instant, later than `now`, at which the wall clock in `zone` shows `at`; now means tomorrow."""
+    today = datetime.fromtimestamp(now, zone).date()
+    for days in range(-1, 3):  # a skipped time can land on the next day
+        instant = _instant(datetime.combine(today + timedelta(days=days), at), zone)
+        # "Now" is the running minute: 13:30 dialled at 13:30:20 is past, dialled at 13:30:00 it is now, so tomorrow.
+        if instant > now:
+            return instant
+    raise AssertionError("a day has a next day")
+
+
+def clock_text(instant: float, zone: tzinfo) -> str:
+    """Show an instant as `HH:MM` in a zone."""
+    return datetime.fromtimestamp(instant, zone).strftime("%H:%M")
+
+
+def rfc3339(instant: float) -> str:
+    """Show an instant as RFC 3339 UTC with milliseconds."""
+    return datetime.fromtimestamp(instant, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse_instant(text: str) -> float:
+    """Read an RFC 3339 date and time with an offset.
+
+    Raises:
+        Refused: Not one, or out of range.
+    """
+    try:
+        parsed = datetime.fromisoformat(text)
+        if parsed.tzinfo is None:
+            raise ValueError
+        return parsed.timestamp()
+    except (ValueError, OverflowError):
+        raise Refused(f"'{text}' is not a time: write HH:MM or 2026-01-31T13:30:00Z", code="bad-time") from None
+
+
+class EndQueue:
+    """Ends of states in order of time; an end that was changed or removed is forgotten lazily.
+
+    The valid end of a user is whatever `current` says when it comes up, so setting one again costs one push.
+    """
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._heap: list[tuple[float, UserId]] = []
+
+    def add(self, until: float, user: UserId) -> None:
+        """Note that something of `user` ends at `until`."""
+        heapq.heappush(self._heap, (until, user))
+
+    def next(self) -> float | None:
+        """Give the time of the earliest noted end, which may be stale, or None."""
+        return self._heap[0][0] if self._heap else None
+
+    def pop_due(self, now: float) -> list[tuple[float, UserId]]:
+        """Take out every end that is not later than `now`, in order; stale ones among them."""
+        due = []
+        while self._heap and self._heap[0][0] <= now:
+            due.append(heapq.heappop(self._heap))
+        return due
