@@ -1,0 +1,198 @@
+"""Connecting: from nothing to a websocket that is proven live, with what Asterisk knows at that moment.
+
+Order and reasons (each step was measured on real servers): ask over HTTP whether ARI is well; upgrade; keep the application
+alive with an empty holding bridge, so that its subscriptions outlive the socket; never `subscribeAll`, never `deviceState:`
+without a name, never delete a subscription: an ending socket can deadlock ARI with them (asterisk#2170). Then prove the
+socket live by an event of our own, since one that opens during the old one's teardown can be deaf.
+"""
+
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+import websocket
+
+from ari_presence.ari import decode
+from ari_presence.ari.address import Address
+from ari_presence.ari.background import list_endpoints
+from ari_presence.ari.rest import Rest
+from ari_presence.ari.wire import Request, Response, parse_response, shut
+from ari_presence.errors import AriAuthError, AriConnectionError, AriDecodeError
+
+STEP_TIMEOUT_S = 3.0
+LIVE_TIMEOUT_S = 2.0
+PROBE_TIMEOUT_S = 2.0
+FIRST_WITH_REST_OVER_WS = (20, 14)
+UNUSED_EVENTS = (
+    "ChannelVarset",
+    "ChannelDialplan",
+    "ChannelCallerId",
+    "ChannelConnectedLine",
+    "ChannelDtmfReceived",
+    "ChannelHangupRequest",
+    "ChannelStateChange",
+    "ChannelTalkingStarted",
+    "ChannelTalkingFinished",
+    "PlaybackStarted",
+    "PlaybackContinuing",
+)
+
+
+@dataclass(slots=True)
+class Session:
+    """A live connection and what was learnt while it was made.
+
+    Attributes:
+        socket: The websocket; one thread reads it.
+        version: Of Asterisk, `22.10.1`.
+        startup: When Asterisk started, as it says it.
+        over_websocket: Whether requests can go over the websocket.
+        watched: Devices that the application is subscribed to already.
+        endpoints: Every endpoint, `PJSIP/100`.
+        channels: Every channel as JSON.
+        early: Event messages that came meanwhile, in order.
+    """
+
+    socket: websocket.WebSocket
+    version: str = ""
+    startup: str = ""
+    over_websocket: bool = False
+    watched: frozenset[str] = frozenset()
+    endpoints: tuple[str, ...] = ()
+    channels: tuple[dict[str, Any], ...] = ()
+    early: list[dict[str, Any]] = field(default_factory=list)
+
+
+def connect(address: Address, rest: Rest) -> Session:
+    """Make a live connection.
+
+    Raises:
+        AriConnectionError: Not reachable, booting, wedged or deaf: try again.
+        AriAuthError: Credentials or certificate.
+        AriError: Asterisk refused a step.
+    """
+    info = rest.need(Request("GET", "asterisk/info", (("only", "build,system,status"),)), STEP_TIMEOUT_S).json()
+    known = _application(address, rest)
+    session = Session(_upgrade(address))
+    try:
+        session.version = str(info.get("system", {}).get("version", "?"))
+        session.startup = str(info.get("status", {}).get("startup_time", ""))
+        _prepare(address, rest, known)
+        _prove_live(address, rest, session)
+        session.over_websocket = _probe(session)
+        session.watched = frozenset(known.get("device_names", ()))
+        session.endpoints = list_endpoints(rest)
+        session.channels = tuple(rest.need(Request("GET", "channels")).json())
+    except BaseException:
+        shut(session.socket)
+        raise
+    return session
+
+
+def _application(address: Address, rest: Rest) -> dict[str, Any]:
+    """Ask for the application; no answer although ping answers means that ARI is wedged until Asterisk restarts."""
+    path = f"applications/{quote(address.app, safe='')}"
+    try:
+        response = rest.call(Request("GET", path), STEP_TIMEOUT_S)
+    except AriConnectionError as error:
+        rest.need(Request("GET", "asterisk/ping"), STEP_TIMEOUT_S)
+        raise AriConnectionError(
+            f"{rest.where}: ARI answers pings but no longer knows its applications ({error}): Asterisk must be restarted"
+        ) from None
+    known = response.json() if response.ok else {}
+    return known if isinstance(known, dict) else {}
+
+
+def _upgrade(address: Address) -> websocket.WebSocket:
+    scheme, _, rest = address.url.rstrip("/").partition("://")
+    options: dict[str, Any] = {}
+    if address.ca_file is not None:
+        options["ca_certs"] = str(address.ca_file)
+    try:
+        return websocket.create_connection(
+            f"{'wss' if scheme == 'https' else 'ws'}://{rest}/ari/events?app={quote(address.app, safe='')}",
+            header=[_basic(address)],
+            timeout=STEP_TIMEOUT_S,
+            sslopt=options,
+            enable_multithread=True,
+            skip_utf8_validation=True,  # in pure Python it costs two thirds of the speed; JSON decoding checks it anyway
+            http_no_proxy=["*"],
+        )
+    except websocket.WebSocketBadStatusException as error:
+        if error.status_code in (401, 403):
+            raise AriAuthError(f"{address.name}: the websocket was refused with {error.status_code}") from None
+        raise AriConnectionError(f"{address.name}: the websocket was refused with {error.status_code}") from None
+    except ssl.SSLCertVerificationError as error:
+        raise AriAuthError(f"{address.name}: the TLS certificate does not verify ({error.verify_message})") from None
+    except (websocket.WebSocketException, OSError) as error:
+        raise AriConnectionError(f"{address.name}: the websocket did not open ({type(error).__name__})") from None
+
+
+def _basic(address: Address) -> str:
+    from base64 import b64encode
+
+    return "Authorization: Basic " + b64encode(f"{address.username}:{address.password}".encode()).decode()
+
+
+def _prepare(address: Address, rest: Rest, known: dict[str, Any]) -> None:
+    """Make what keeps the application alive, and turn off the events that nobody reads."""
+    app = quote(address.app, safe="")
+    bridge = f"{address.app}-keepalive"
+    path = f"bridges/{quote(bridge, safe='')}"
+    if rest.call(Request("GET", path)).status == 404:  # creating one that exists is 409 on 22 and 500 on 16
+        rest.need(Request("POST", path, (("type", "holding"), ("name", bridge))))
+    if bridge not in known.get("bridge_ids", ()):
+        rest.need(Request("POST", f"applications/{app}/subscription", (("eventSource", f"bridge:{bridge}"),)))
+    unused = ",".join(f'{{"type":"{name}"}}' for name in UNUSED_EVENTS)
+    rest.need(Request("PUT", f"applications/{app}/eventFilter", body=f'{{"disallowed":[{unused}]}}'))
+
+
+def _prove_live(address: Address, rest: Rest, session: Session) -> None:
+    """Send a user event to ourselves and wait until it comes back, keeping what else arrives."""
+    name = f"{address.app}-live"
+    deadline = time.monotonic() + LIVE_TIMEOUT_S
+    rest.need(Request("POST", f"events/user/{quote(name, safe='')}", (("application", address.app),)))
+    _read_until(session, deadline, lambda m: m["type"] == "ChannelUserevent" and m.get("eventname") == name)
+
+
+def _probe(session: Session) -> bool:
+    """Find out whether requests over the websocket are answered; servers that are surely too old are not asked."""
+    numbers = session.version.rpartition("/")[2].removeprefix("certified-").split(".")
+    if numbers[0].isdigit() and int(numbers[0]) < FIRST_WITH_REST_OVER_WS[0]:
+        return False
+    answers: list[Response] = []
+
+    def answered(message: dict[str, Any]) -> bool:
+        if message["type"] != "RESTResponse":
+            return False
+        answers.append(parse_response(message)[1])
+        return True
+
+    session.socket.send(Request("GET", "asterisk/ping").frame("probe"))
+    try:
+        _read_until(session, time.monotonic() + PROBE_TIMEOUT_S, answered)
+    except AriConnectionError:
+        return False
+    return answers[0].ok
+
+
+def _read_until(session: Session, deadline: float, wanted: Callable[[dict[str, Any]], bool]) -> None:
+    try:
+        while (left := deadline - time.monotonic()) > 0:
+            session.socket.settimeout(left)
+            opcode, data = session.socket.recv_data()
+            if opcode == websocket.ABNF.OPCODE_CLOSE:
+                break
+            try:
+                message = decode.load(data)
+            except AriDecodeError:
+                continue
+            if wanted(message):
+                return
+            session.early.append(message)
+    except (websocket.WebSocketException, OSError) as error:
+        raise AriConnectionError(f"the websocket ended while connecting ({type(error).__name__})") from None
+    raise AriConnectionError("the websocket is open but deaf: connecting again")

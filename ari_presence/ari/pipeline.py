@@ -1,0 +1,192 @@
+"""Groups of requests to one server, in order, urgent groups first: over the websocket, or over HTTP on older servers.
+
+A group is answered as a whole. Both kinds are called from any thread; neither knows what the requests mean.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import websocket
+
+from ari_presence.ari.rest import Rest
+from ari_presence.ari.wire import Request, Response, shut
+from ari_presence.errors import AriDecodeError, AriError
+
+WINDOW = 16  # requests in flight; more gains nothing (measured) and could fill the socket of a frozen server
+
+Done = Callable[[list[Response] | None], None]
+
+
+@dataclass(slots=True)
+class Group:
+    """Requests that belong together; `done` gets every response in order, or None when the link ended first."""
+
+    requests: Sequence[Request]
+    done: Done
+    responses: list[Response] = field(default_factory=list)
+    sent: int = 0
+
+
+class Pipeline(Protocol):
+    """Where groups go while a link is up."""
+
+    def submit(self, group: Group, *, urgent: bool) -> None:
+        """Queue a group; urgent ones go before all that has not been sent. Never waits for an answer."""
+
+    def close(self) -> None:
+        """Fail every group that is not done; later ones fail at once."""
+
+
+class _Lanes:
+    """Groups that wait, urgent ones first."""
+
+    def __init__(self) -> None:
+        self._urgent: deque[Group] = deque()
+        self._bulk: deque[Group] = deque()
+
+    def put(self, group: Group, *, urgent: bool) -> None:
+        (self._urgent if urgent else self._bulk).append(group)
+
+    def __bool__(self) -> bool:
+        return bool(self._urgent or self._bulk)
+
+    def next(self) -> tuple[Group, Request]:
+        lane = self._urgent or self._bulk
+        group = lane[0]
+        request = group.requests[group.sent]
+        group.sent += 1
+        if group.sent == len(group.requests):
+            lane.popleft()
+        return group, request
+
+    def drain(self) -> list[Group]:
+        groups = [*self._urgent, *self._bulk]
+        self._urgent.clear()
+        self._bulk.clear()
+        return groups
+
+
+class WebSocketPipeline:
+    """Requests over the websocket, up to `WINDOW` in flight; Asterisk answers one socket's requests strictly in order."""
+
+    def __init__(self, socket: websocket.WebSocket) -> None:
+        """Take the socket for sending; the link's reader hands the responses to `answered`."""
+        self._socket = socket
+        self._lock = threading.Lock()  # guards all below, and keeps frames in the order of their ids
+        self._lanes = _Lanes()
+        self._flying: deque[tuple[str, float, Group]] = deque()
+        self._count = 0
+        self._closed = False
+
+    def submit(self, group: Group, *, urgent: bool) -> None:
+        """Queue a group and send what the window allows."""
+        with self._lock:
+            if not self._closed:
+                self._lanes.put(group, urgent=urgent)
+                self._fill()
+                return
+        group.done(None)
+
+    def answered(self, request_id: str, response: Response) -> None:
+        """Take one response, from the reader's thread.
+
+        Raises:
+            AriDecodeError: It is not the answer to the oldest request: order is lost, the link must end.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            if not self._flying or self._flying[0][0] != request_id:
+                raise AriDecodeError(f"unexpected answer to request {request_id[:20]}")
+            group = self._flying.popleft()[2]
+            group.responses.append(response)
+            whole = len(group.responses) == len(group.requests)
+            self._fill()
+        if whole:
+            group.done(group.responses)
+
+    def waiting_since(self) -> float | None:
+        """Tell when the oldest unanswered request was sent (`time.monotonic`), or None."""
+        with self._lock:
+            return self._flying[0][1] if self._flying else None
+
+    def close(self) -> None:
+        """Fail what is not done."""
+        with self._lock:
+            self._closed = True
+            failed = [*(entry[2] for entry in self._flying), *self._lanes.drain()]
+            self._flying.clear()
+        for group in {id(group): group for group in failed}.values():
+            group.done(None)
+
+    def _fill(self) -> None:
+        """Send while the window has room; the lock is held."""
+        while len(self._flying) < WINDOW and self._lanes:
+            group, request = self._lanes.next()
+            self._count += 1
+            request_id = str(self._count)
+            self._flying.append((request_id, time.monotonic(), group))
+            try:
+                self._socket.send(request.frame(request_id))
+            except (websocket.WebSocketException, OSError):
+                shut(self._socket)  # the reader notices and fails everything
+                return
+
+
+class HttpPipeline:
+    """The same over HTTP, one request after another in a thread of its own."""
+
+    def __init__(self, rest: Rest, broken: Callable[[], None]) -> None:
+        """Start the thread; `broken` is called from it when the server can no longer be reached."""
+        self._rest = rest
+        self._broken = broken
+        self._lanes = _Lanes()
+        self._wake = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="ari-http", daemon=True)
+        self._thread.start()
+
+    def submit(self, group: Group, *, urgent: bool) -> None:
+        """Queue a group."""
+        with self._wake:
+            if not self._closed:
+                self._lanes.put(group, urgent=urgent)
+                self._wake.notify()
+                return
+        group.done(None)
+
+    def close(self) -> None:
+        """Fail what is not done; the call under way is waited for by its own thread."""
+        with self._wake:
+            self._closed = True
+            failed = self._lanes.drain()
+            self._wake.notify()
+        for group in failed:
+            group.done(None)
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._closed and not self._lanes:
+                    self._wake.wait()
+                if self._closed:
+                    break
+                group, request = self._lanes.next()
+            try:
+                group.responses.append(self._rest.call(request))
+            except AriError:
+                self._fail(group)
+                break
+            if len(group.responses) == len(group.requests):
+                group.done(group.responses)
+        self._rest.close()
+
+    def _fail(self, group: Group) -> None:
+        if group.sent == len(group.requests):  # else it still waits in its lane and `close` fails it
+            group.done(None)
+        self.close()
+        self._broken()

@@ -1,0 +1,96 @@
+"""Requests and responses as they stand on the wire, for both ways to send them.
+
+Source: `res/ari/ari_websocket_requests.c` (REST over WebSocket, Asterisk 20.14, 21.9, 22.4, 23.0 and later).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from socket import SHUT_RDWR
+from typing import Any
+
+import websocket
+
+from ari_presence.errors import AriDecodeError
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One ARI call.
+
+    Attributes:
+        method: `GET`, `POST`, `PUT` or `DELETE`.
+        path: Without leading slash and without `ari/`; names in it are percent-encoded where they need it.
+        query: Names and values, not encoded.
+        body: JSON text, or None.
+    """
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+    body: str | None = None
+
+    def frame(self, request_id: str) -> str:
+        """Write the request as the text of one websocket frame (at most 65,535 bytes, or Asterisk hangs up)."""
+        message: dict[str, Any] = {
+            "type": "RESTRequest",
+            "request_id": request_id,
+            "method": self.method,
+            "uri": self.path,
+        }
+        if self.query:
+            message["query_strings"] = [{"name": name, "value": value} for name, value in self.query]
+        if self.body is not None:
+            message["content_type"] = "application/json"
+            message["message_body"] = self.body
+        return json.dumps(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What Asterisk answered: HTTP status and body text."""
+
+    status: int
+    body: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether the status is a success."""
+        return 200 <= self.status < 300
+
+    def json(self) -> Any:
+        """Read the body.
+
+        Raises:
+            AriDecodeError: It is no JSON.
+        """
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            raise AriDecodeError(f"answer {self.status} is no JSON") from None
+
+
+def parse_response(message: Mapping[str, Any]) -> tuple[str, Response]:
+    """Read a `RESTResponse`.
+
+    Returns:
+        (request id, response).
+
+    Raises:
+        AriDecodeError: A field is missing or of the wrong type.
+    """
+    request_id, status = message.get("request_id"), message.get("status_code")
+    body = message.get("message_body") or ""
+    if not isinstance(request_id, str) or not isinstance(status, int) or not isinstance(body, str):
+        raise AriDecodeError("RESTResponse without request_id or status_code")
+    return request_id, Response(status, body)
+
+
+def shut(socket: websocket.WebSocket) -> None:
+    """End a websocket at once, from any thread; whoever reads it notices. What goes wrong then does not matter."""
+    raw = socket.sock
+    try:
+        if raw is not None:
+            raw.shutdown(SHUT_RDWR)
+    except OSError:
+        pass
