@@ -1,0 +1,1 @@
+"""The HTTP interface: control socket and TCP; knows the core and `Service`, never the engine."""
