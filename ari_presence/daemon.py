@@ -1,0 +1,231 @@
+"""The composition root: builds the parts from the configuration, starts and joins their threads, minds signals."""
+
+import fcntl
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import FrameType
+
+import structlog
+
+from ari_presence.ari.address import Address
+from ari_presence.ari.link import Link
+from ari_presence.config import Config, Pbx, load_config
+from ari_presence.core.events import ConfigChanged, Started
+from ari_presence.core.lamps import LampLayout
+from ari_presence.core.model import Prompts, Settings, UserSettings
+from ari_presence.engine import Engine, Server
+from ari_presence.errors import AriError, AriPresenceError, AriReplacedError, ConfigError
+from ari_presence.http.app import create_app
+from ari_presence.http.server import HttpServer
+from ari_presence.log import configure_logging
+from ari_presence.publish.publisher import Publisher
+from ari_presence.service import DaemonService
+from ari_presence.store.base import Stored
+from ari_presence.store.sqlite import SqliteStore
+from ari_presence.store.writer import StoreWriter
+
+EXIT_CONFIG = 2
+EXIT_REPLACED = 4
+PRUNE_EVERY_S = 3600.0
+
+log = structlog.get_logger(__name__)
+
+
+def run(config_path: Path, environ: Mapping[str, str]) -> int:
+    """Run the daemon until a signal or a fatal error.
+
+    Returns:
+        Exit code: 0 stopped, 2 credentials or certificate refused, 4 the application was taken by another program.
+
+    Raises:
+        ConfigError: The configuration cannot be used, another daemon runs, or a socket cannot be opened.
+        StoreError: The store cannot be opened.
+    """
+    configure_logging(sys.stderr)
+    config = load_config(config_path, environ)
+    with ExitStack() as stack:
+        lock = stack.enter_context(_Lock(config.state_dir))
+        daemon = _Daemon(config, config_path, environ, stack)
+        lock.hold()
+        return daemon.serve()
+
+
+class _Daemon:
+    """Everything that runs; closed in reverse order by the stack."""
+
+    def __init__(self, config: Config, path: Path, environ: Mapping[str, str], stack: ExitStack) -> None:
+        self._config = config
+        self._path = path
+        self._environ = environ
+        self._ended = threading.Event()
+        self._exit_code = 0
+        self._reloading = threading.Lock()
+        self._store = SqliteStore(config.state_dir / "ari-presence.db")
+        stack.callback(self._store.close)
+        stored = self._store.load()
+        settings = settings_of(config)
+        self._engine = Engine(settings, self._save, self._fatal)
+        self._writer = StoreWriter(self._store, self._engine.stored)
+        stack.callback(self._writer.close)
+        self._links = {pbx.name: self._link(pbx) for pbx in config.pbxs}
+        self._add_servers(config, stored, settings.layout)
+        lit = frozenset(user for lamps in stored.lamps.values() for user in lamps)
+        self._engine.post(Started(time.time(), stored.manual, lit))
+        thread = threading.Thread(target=self._engine.run, name="engine", daemon=True)
+        thread.start()
+        stack.callback(thread.join, 5)
+        stack.callback(self._engine.stop)
+        self._serve_http(config, stack)
+        for link in self._links.values():
+            stack.callback(link.stop)
+            link.start()
+
+    def _link(self, pbx: Pbx) -> Link:
+        address = Address(pbx.name, pbx.url, pbx.username, pbx.password.get_secret_value(), pbx.app, pbx.ca_file)
+        return Link(address, self._engine.post)
+
+    def _add_servers(self, config: Config, stored: Stored, layout: LampLayout) -> None:
+        for pbx in config.pbxs:
+            publisher = Publisher(pbx.name, pbx.app, layout, stored.lamps.get(pbx.name, {}), self._engine)
+            startup = stored.servers.get(pbx.name, "")
+            self._engine.servers[pbx.name] = Server(
+                pbx.name, pbx.app, pbx.url, self._links[pbx.name], publisher, startup=startup
+            )
+
+    def _serve_http(self, config: Config, stack: ExitStack) -> None:
+        service = DaemonService(self._engine, self._store, self._reload)
+        listen = config.http.listen
+        server = HttpServer(
+            create_app(service, local=True),
+            config.state_dir / "control.sock",
+            create_app(service, local=False) if listen else None,
+            (listen.host, listen.port) if listen else None,
+        )
+        server.start()
+        stack.callback(server.stop)
+
+    def _save(self, change: object, request: int | None) -> None:
+        self._writer.submit(change, request)  # type: ignore[arg-type]
+
+    def _fatal(self, error: AriError) -> None:
+        log.error("giving up", reason=str(error))
+        self._exit_code = EXIT_REPLACED if isinstance(error, AriReplacedError) else EXIT_CONFIG
+        self._ended.set()
+
+    def serve(self) -> int:
+        """Wait for the end, minding signals and the age of the history."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._ended.set())
+        signal.signal(signal.SIGHUP, self._on_hangup)
+        notify(self._environ, "READY=1")
+        while not self._ended.wait(PRUNE_EVERY_S):
+            if self._config.history_days:
+                self._store.prune(time.time() - self._config.history_days * 86400)
+        notify(self._environ, "STOPPING=1")
+        return self._exit_code
+
+    def _on_hangup(self, _number: int, _frame: FrameType | None) -> None:
+        threading.Thread(target=self._reload_by_signal, name="reload", daemon=True).start()
+
+    def _reload_by_signal(self) -> None:
+        with suppress(AriPresenceError):  # said in the log
+            self._reload()
+
+    def _reload(self) -> str:
+        """Read the configuration again; a broken one, or one that needs a restart, leaves the running one in force."""
+        with self._reloading:
+            try:
+                config = load_config(self._path, self._environ)
+                _only_reloadable(self._config, config)
+            except ConfigError as error:
+                log.error("configuration not reloaded, the running one stays in force", reason=str(error))
+                raise
+            settings = settings_of(config)
+            before, after = self._engine.call(lambda engine: _swap(engine, settings))
+            self._config = config
+            log.info("configuration reloaded", users_before=before, users=after)
+            return f"configuration reloaded: {after} users (before: {before})"
+
+
+def _swap(engine: Engine, settings: Settings) -> tuple[int, int]:
+    """Put new settings in force; in the engine's thread."""
+    before = len(engine.model.users)
+    engine.reconfigure(ConfigChanged(time.time(), settings))
+    return before, len(engine.model.users)
+
+
+def _only_reloadable(old: Config, new: Config) -> None:
+    for key, changed in (
+        ("state_dir", old.state_dir != new.state_dir),
+        ("[[pbx]]", old.pbxs != new.pbxs),
+        ("[http] listen", old.http != new.http),
+        ("[agi] listen", old.agi != new.agi),
+    ):
+        if changed:
+            raise ConfigError(f"{key} was changed: that needs a restart (systemctl restart ari-presence)")
+
+
+def settings_of(config: Config) -> Settings:
+    """Give what the model must know of a configuration."""
+    prompts = config.prompts
+    return Settings(
+        states=config.states,
+        layout=LampLayout(config.states, whole=config.lamps.whole),
+        listed={
+            user: UserSettings(row.name, row.groups, frozenset(row.rights), config.zone_of(user))
+            for user, row in config.user_by_id.items()
+        },
+        endpoints=config.user_by_endpoint,
+        discover=config.users.discover,
+        exclude=config.users.exclude,
+        default=UserSettings(zone=config.users.timezone or config.system_timezone),
+        pbxs=tuple(pbx.name for pbx in config.pbxs),
+        prompts=Prompts(prompts.activated, prompts.deactivated, prompts.error),
+    )
+
+
+class _Lock:
+    """One daemon for each `state_dir`, by a lock on a file that names its process."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._path = state_dir / "lock"
+        self._file = -1
+
+    def __enter__(self) -> "_Lock":
+        try:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(self._file, 20).decode(errors="replace").strip() or "unknown"
+            os.close(self._file)
+            raise ConfigError(
+                f"another daemon (process {owner}) uses {self._path.parent}: stop it, or give this one its own 'state_dir'"
+            ) from None
+        except OSError as error:
+            raise ConfigError(
+                f"cannot use state_dir {self._path.parent}: {error.strerror}; create it and give it to the daemon's user"
+            ) from None
+        return self
+
+    def hold(self) -> None:
+        """Write our process id into the lock."""
+        os.ftruncate(self._file, 0)
+        os.write(self._file, f"{os.getpid()}\n".encode())
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)
+
+
+def notify(environ: Mapping[str, str], state: str) -> None:
+    """Tell systemd (sd_notify(3)); nothing happens where there is none."""
+    address = environ.get("NOTIFY_SOCKET", "")
+    if address:
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)

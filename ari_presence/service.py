@@ -1,0 +1,141 @@
+"""What HTTP and CLI are served with: questions to the engine, the store and the daemon (`http.service.Service`)."""
+
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ari_presence.core.events import ChangeAsked, ResetAsked
+from ari_presence.core.features import Action
+from ari_presence.core.model import User
+from ari_presence.core.names import UserId
+from ari_presence.core.timers import next_time_of_day, parse_instant, parse_time_of_day, rfc3339
+from ari_presence.core.view import record_json, user_json, why_json
+from ari_presence.engine import Engine, Outcome
+from ari_presence.errors import Refused
+from ari_presence.feed import FeedWatch
+from ari_presence.http.service import ChangeResult, Json, StateChange
+from ari_presence.store.base import Store
+
+USERS_PER_CALL = 200  # the engine is never held up for longer than these take to be written down
+
+
+class DaemonService:
+    """Serves any thread; every question about users is answered in the engine's thread."""
+
+    def __init__(self, engine: Engine, store: Store, reload: Callable[[], str]) -> None:
+        """Serve from these parts; `reload` reads the configuration again and says what changed."""
+        self._engine = engine
+        self._store = store
+        self._reload = reload
+
+    def users(self) -> list[Json]:
+        """Give all users, sorted by id."""
+        ids = self._engine.call(lambda engine: sorted(engine.model.users))
+        rows: list[Json] = []
+        todo = iter(ids)
+        while batch := list(islice(todo, USERS_PER_CALL)):
+            rows += self._engine.call(lambda engine, batch=batch: _rows(engine, batch))  # type: ignore[misc]
+        return rows
+
+    def user(self, user: str) -> Json:
+        """Give one user."""
+        return self._engine.call(lambda engine: user_json(engine.model, _find(engine, user)))
+
+    def why(self, user: str) -> Json:
+        """Give one user with all layers."""
+        return self._engine.call(lambda engine: why_json(engine.model, _find(engine, user)))
+
+    def set_state(self, user: str, change: StateChange, source: str) -> ChangeResult:
+        """Set the manual state."""
+        zone = self._engine.call(lambda engine: _find(engine, user).settings.zone)
+
+        def make(request: int, at: float) -> ChangeAsked:
+            until = at + change.for_s if change.for_s is not None else None
+            if change.until is not None:
+                is_clock = len(change.until) <= 5
+                until = (
+                    next_time_of_day(parse_time_of_day(change.until), at, zone)
+                    if is_clock
+                    else parse_instant(change.until)
+                )
+            return ChangeAsked(at, request, user, Action.SET, source, change.state, change.message, until)
+
+        return self._result(user, self._engine.ask(make))
+
+    def clear_state(self, user: str, source: str) -> ChangeResult:
+        """Remove the manual state."""
+        return self._result(user, self._engine.ask(lambda n, at: ChangeAsked(at, n, user, Action.CLEAR, source)))
+
+    def history(self, user: str | None, since: float | None, limit: int) -> list[Json]:
+        """Give changes, the newest last; of somebody who is no user any more as well."""
+        states = self._engine.call(lambda engine: engine.model.settings.states)
+        rows = self._store.history(UserId(user) if user is not None else None, since, limit)
+        if user is not None and not rows:
+            self.user(user)  # says so if there is no such user
+        return [record_json(row, states) for row in rows]
+
+    def pbxs(self) -> list[Json]:
+        """Give the servers."""
+        return self._engine.call(lambda engine: [_pbx(engine, name) for name in engine.servers])
+
+    def ready(self) -> tuple[bool, list[str]]:
+        """Tell whether every server is connected and compared."""
+        reasons = self._engine.call(_reasons)
+        return not reasons, reasons
+
+    def reload(self) -> str:
+        """Read the configuration again."""
+        return self._reload()
+
+    def reset(self, user: str | None) -> ChangeResult:
+        """Clear the manual state and set every lamp to off."""
+        outcome = self._engine.ask(lambda n, at: ResetAsked(at, n, user, "cli"))
+        return ChangeResult({}, outcome.confirmed, outcome.waiting) if user is None else self._result(user, outcome)
+
+    def backup(self, path: str) -> int:
+        """Copy the store."""
+        self._store.backup(Path(path))
+        return Path(path).stat().st_size
+
+    def watch(self, last_id: int | None) -> FeedWatch:
+        """Stream changes."""
+        return self._engine.feed.watch(last_id)
+
+    def _result(self, user: str, outcome: Outcome) -> ChangeResult:
+        return ChangeResult(self.user(user), outcome.confirmed, outcome.waiting)
+
+
+def _find(engine: Engine, user: str) -> User:
+    person = engine.model.users.get(UserId(user))
+    if person is None:
+        raise Refused(f"there is no user '{user}': `ari-presence users` lists them", code="unknown-user")
+    return person
+
+
+def _rows(engine: Engine, users: list[UserId]) -> list[Json]:
+    known = engine.model.users
+    return [user_json(engine.model, known[user]) for user in users if user in known]
+
+
+def _pbx(engine: Engine, name: str) -> dict[str, Any]:
+    server = engine.servers[name]
+    return {
+        "name": name,
+        "url": server.url,
+        "connected": server.up,
+        "version": server.version or None,
+        "since": rfc3339(server.since) if server.since else None,
+        "transport": server.transport if server.up else None,
+        "users_waiting": max(server.publisher.waiting, 0),
+    }
+
+
+def _reasons(engine: Engine) -> list[str]:
+    reasons = []
+    for name, server in engine.servers.items():
+        if not server.up:
+            reasons.append(f"{name} is not connected" + (f": {server.said}" if server.said else ""))
+        elif server.publisher.waiting:
+            reasons.append(f"{name}: the lamps of {server.publisher.waiting} users are not confirmed yet")
+    return reasons
