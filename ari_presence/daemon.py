@@ -1,6 +1,7 @@
 """The composition root: builds the parts from the configuration, starts and joins their threads, minds signals."""
 
 import fcntl
+import gc
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -16,12 +18,12 @@ import structlog
 
 from ari_presence.ari.address import Address
 from ari_presence.ari.link import Link
-from ari_presence.config import Config, Pbx, load_config
+from ari_presence.config import Agi, Config, Http, Pbx, load_config
 from ari_presence.core.events import ConfigChanged, Started
 from ari_presence.core.lamps import LampLayout
 from ari_presence.core.model import Prompts, Settings, UserSettings
 from ari_presence.engine import Engine, Server
-from ari_presence.errors import AriError, AriPresenceError, AriReplacedError, ConfigError
+from ari_presence.errors import AriError, AriPresenceError, AriReplacedError, ConfigError, StoreError
 from ari_presence.http.app import create_app
 from ari_presence.http.server import HttpServer
 from ari_presence.log import configure_logging
@@ -34,6 +36,7 @@ from ari_presence.store.writer import StoreWriter
 EXIT_CONFIG = 2
 EXIT_REPLACED = 4
 PRUNE_EVERY_S = 3600.0
+SWITCH_S = 0.0005  # a reader that waits 5 ms (the default) for a busy thread leaves the link empty
 
 log = structlog.get_logger(__name__)
 
@@ -49,11 +52,13 @@ def run(config_path: Path, environ: Mapping[str, str]) -> int:
         StoreError: The store cannot be opened.
     """
     configure_logging(sys.stderr)
+    sys.setswitchinterval(SWITCH_S)
     config = load_config(config_path, environ)
     with ExitStack() as stack:
-        lock = stack.enter_context(_Lock(config.state_dir))
+        stack.enter_context(_Lock(config.state_dir))
         daemon = _Daemon(config, config_path, environ, stack)
-        lock.hold()
+        del config  # thousands of listed users: what is needed of them is in the model's settings
+        gc.collect()
         return daemon.serve()
 
 
@@ -61,7 +66,8 @@ class _Daemon:
     """Everything that runs; closed in reverse order by the stack."""
 
     def __init__(self, config: Config, path: Path, environ: Mapping[str, str], stack: ExitStack) -> None:
-        self._config = config
+        self._fixed = _Fixed.of(config)
+        self._history_days = config.history_days
         self._path = path
         self._environ = environ
         self._ended = threading.Event()
@@ -126,10 +132,15 @@ class _Daemon:
         signal.signal(signal.SIGHUP, self._on_hangup)
         notify(self._environ, "READY=1")
         while not self._ended.wait(PRUNE_EVERY_S):
-            if self._config.history_days:
-                self._store.prune(time.time() - self._config.history_days * 86400)
+            self._prune()
         notify(self._environ, "STOPPING=1")
         return self._exit_code
+
+    def _prune(self) -> None:
+        try:
+            self._store.prune(time.time() - self._history_days * 86400)
+        except StoreError as error:
+            log.error("old history not deleted, tried again in an hour", reason=str(error))
 
     def _on_hangup(self, _number: int, _frame: FrameType | None) -> None:
         threading.Thread(target=self._reload_by_signal, name="reload", daemon=True).start()
@@ -143,49 +154,62 @@ class _Daemon:
         with self._reloading:
             try:
                 config = load_config(self._path, self._environ)
-                _only_reloadable(self._config, config)
+                self._fixed.check(_Fixed.of(config))
             except ConfigError as error:
                 log.error("configuration not reloaded, the running one stays in force", reason=str(error))
                 raise
             settings = settings_of(config)
             before, after = self._engine.call(lambda engine: _swap(engine, settings))
-            self._config = config
+            self._history_days = config.history_days
             log.info("configuration reloaded", users_before=before, users=after)
             return f"configuration reloaded: {after} users (before: {before})"
 
 
 def _swap(engine: Engine, settings: Settings) -> tuple[int, int]:
     """Put new settings in force; in the engine's thread."""
-    before = len(engine.model.users)
+    before, old = len(engine.model.users), engine.model.settings
+    if settings.states.all == old.states.all and settings.layout.kinds == old.layout.kinds:
+        settings = replace(settings, states=old.states, layout=old.layout)  # the same lamps need not be read again
     engine.reconfigure(ConfigChanged(time.time(), settings))
     return before, len(engine.model.users)
 
 
-def _only_reloadable(old: Config, new: Config) -> None:
-    for key, changed in (
-        ("state_dir", old.state_dir != new.state_dir),
-        ("[[pbx]]", old.pbxs != new.pbxs),
-        ("[http] listen", old.http != new.http),
-        ("[agi] listen", old.agi != new.agi),
-    ):
-        if changed:
-            raise ConfigError(f"{key} was changed: that needs a restart (systemctl restart ari-presence)")
+@dataclass(frozen=True, slots=True)
+class _Fixed:
+    """What only a restart can change."""
+
+    state_dir: Path
+    pbxs: tuple[Pbx, ...]
+    http: Http
+    agi: Agi
+
+    @classmethod
+    def of(cls, config: Config) -> "_Fixed":
+        return cls(config.state_dir, config.pbxs, config.http, config.agi)
+
+    def check(self, new: "_Fixed") -> None:
+        for name, key in (("state_dir", "state_dir"), ("pbxs", "[[pbx]]"), ("http", "[http]"), ("agi", "[agi]")):
+            if getattr(self, name) != getattr(new, name):
+                raise ConfigError(f"{key} was changed: that needs a restart (systemctl restart ari-presence)")
 
 
 def settings_of(config: Config) -> Settings:
     """Give what the model must know of a configuration."""
     prompts = config.prompts
+    default = UserSettings(zone=config.users.timezone or config.system_timezone)
+    shared = {default: default}
+    listed = {}
+    for user, row in config.user_by_id.items():
+        own = UserSettings(row.name, row.groups, frozenset(row.rights), config.zone_of(user))
+        listed[user] = shared.setdefault(own, own)
     return Settings(
         states=config.states,
         layout=LampLayout(config.states, whole=config.lamps.whole),
-        listed={
-            user: UserSettings(row.name, row.groups, frozenset(row.rights), config.zone_of(user))
-            for user, row in config.user_by_id.items()
-        },
+        listed=listed,
         endpoints=config.user_by_endpoint,
         discover=config.users.discover,
         exclude=config.users.exclude,
-        default=UserSettings(zone=config.users.timezone or config.system_timezone),
+        default=default,
         pbxs=tuple(pbx.name for pbx in config.pbxs),
         prompts=Prompts(prompts.activated, prompts.deactivated, prompts.error),
     )
@@ -202,6 +226,8 @@ class _Lock:
         try:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(self._file, 0)
+            os.write(self._file, f"{os.getpid()}\n".encode())
         except BlockingIOError:
             owner = os.read(self._file, 20).decode(errors="replace").strip() or "unknown"
             os.close(self._file)
@@ -213,11 +239,6 @@ class _Lock:
                 f"cannot use state_dir {self._path.parent}: {error.strerror}; create it and give it to the daemon's user"
             ) from None
         return self
-
-    def hold(self) -> None:
-        """Write our process id into the lock."""
-        os.ftruncate(self._file, 0)
-        os.write(self._file, f"{os.getpid()}\n".encode())
 
     def __exit__(self, *_: object) -> None:
         os.close(self._file)

@@ -11,11 +11,11 @@ ALWAYS_UP_TO = 100  # more users at once (start, reload) are told only to those 
 class Feed:
     """Numbers changes and keeps the newest; published by one thread, read by any."""
 
-    def __init__(self) -> None:
-        """Start empty."""
+    def __init__(self, start: int = 0) -> None:
+        """Start empty; ids are above `start`, which grows from one run of the daemon to the next."""
         self._changed = threading.Condition()
         self._kept: deque[tuple[int, dict[str, Any]]] = deque(maxlen=KEPT)
-        self._count = 0
+        self._count = start
         self._watchers = 0
         self._closed = False
 
@@ -38,11 +38,13 @@ class Feed:
             self._changed.notify_all()
 
     def watch(self, last_id: int | None) -> "FeedWatch":
-        """Begin to watch after `last_id`, or (None) from now on; an id from before a restart means all that is kept."""
+        """Begin to watch after `last_id`, or (None) from now on; an id that is not ours means all that is kept."""
         with self._changed:
             self._watchers += 1
-            start = self._count if last_id is None else last_id
-            return FeedWatch(self, start if start <= self._count else 0)
+            first = self._kept[0][0] - 1 if self._kept else self._count
+            if last_id is None:
+                return FeedWatch(self, self._count)
+            return FeedWatch(self, last_id if first <= last_id <= self._count else first)
 
     def _next(self, after: int, timeout_s: float) -> tuple[int, dict[str, Any]] | None:
         with self._changed:

@@ -136,6 +136,6 @@ def _reasons(engine: Engine) -> list[str]:
     for name, server in engine.servers.items():
         if not server.up:
             reasons.append(f"{name} is not connected" + (f": {server.said}" if server.said else ""))
-        elif server.publisher.waiting:
+        elif not server.publisher.idle:
             reasons.append(f"{name}: the lamps of {server.publisher.waiting} users are not confirmed yet")
     return reasons

@@ -8,8 +8,9 @@ socket live by an event of our own, since one that opens during the old one's te
 
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 from urllib.parse import quote
 
@@ -19,7 +20,8 @@ from ari_presence.ari import decode
 from ari_presence.ari.address import Address
 from ari_presence.ari.background import list_endpoints
 from ari_presence.ari.rest import Rest
-from ari_presence.ari.wire import Request, Response, parse_response, shut
+from ari_presence.ari.sockets import buffer, close
+from ari_presence.ari.wire import Request, Response, parse_response
 from ari_presence.errors import AriAuthError, AriConnectionError, AriDecodeError
 
 STEP_TIMEOUT_S = 3.0
@@ -54,16 +56,18 @@ class Session:
         endpoints: Every endpoint, `PJSIP/100`.
         channels: Every channel as JSON.
         early: Event messages that came meanwhile, in order.
+        offset_s: How far our clock is ahead of Asterisk's, at most; of events that were surely just sent.
     """
 
     socket: websocket.WebSocket
     version: str = ""
     startup: str = ""
     over_websocket: bool = False
-    watched: frozenset[str] = frozenset()
+    watched: Sequence[str] = ()
     endpoints: tuple[str, ...] = ()
     channels: tuple[dict[str, Any], ...] = ()
     early: list[dict[str, Any]] = field(default_factory=list)
+    offset_s: float = inf
 
 
 def connect(address: Address, rest: Rest) -> Session:
@@ -83,11 +87,11 @@ def connect(address: Address, rest: Rest) -> Session:
         _prepare(address, rest, known)
         _prove_live(address, rest, session)
         session.over_websocket = _probe(session)
-        session.watched = frozenset(known.get("device_names", ()))
+        session.watched = known.get("device_names", ())
         session.endpoints = list_endpoints(rest)
         session.channels = tuple(rest.need(Request("GET", "channels")).json())
     except BaseException:
-        shut(session.socket)
+        close(session.socket)
         raise
     return session
 
@@ -112,7 +116,7 @@ def _upgrade(address: Address) -> websocket.WebSocket:
     if address.ca_file is not None:
         options["ca_certs"] = str(address.ca_file)
     try:
-        return websocket.create_connection(
+        web = websocket.create_connection(
             f"{'wss' if scheme == 'https' else 'ws'}://{rest}/ari/events?app={quote(address.app, safe='')}",
             header=[_basic(address)],
             timeout=STEP_TIMEOUT_S,
@@ -120,7 +124,9 @@ def _upgrade(address: Address) -> websocket.WebSocket:
             enable_multithread=True,
             skip_utf8_validation=True,  # in pure Python it costs two thirds of the speed; JSON decoding checks it anyway
             http_no_proxy=["*"],
+            redirect_limit=0,  # the secret is for this server alone
         )
+        buffer(web)
     except websocket.WebSocketBadStatusException as error:
         if error.status_code in (401, 403):
             raise AriAuthError(f"{address.name}: the websocket was refused with {error.status_code}") from None
@@ -129,6 +135,7 @@ def _upgrade(address: Address) -> websocket.WebSocket:
         raise AriAuthError(f"{address.name}: the TLS certificate does not verify ({error.verify_message})") from None
     except (websocket.WebSocketException, OSError) as error:
         raise AriConnectionError(f"{address.name}: the websocket did not open ({type(error).__name__})") from None
+    return web
 
 
 def _basic(address: Address) -> str:
@@ -142,9 +149,10 @@ def _prepare(address: Address, rest: Rest, known: dict[str, Any]) -> None:
     app = quote(address.app, safe="")
     bridge = f"{address.app}-keepalive"
     path = f"bridges/{quote(bridge, safe='')}"
-    if rest.call(Request("GET", path)).status == 404:  # creating one that exists is 409 on 22 and 500 on 16
+    is_new = rest.call(Request("GET", path)).status == 404
+    if is_new:  # creating one that exists is 409 on 22 and 500 on 16
         rest.need(Request("POST", path, (("type", "holding"), ("name", bridge))))
-    if bridge not in known.get("bridge_ids", ()):
+    if is_new or bridge not in known.get("bridge_ids", ()):
         rest.need(Request("POST", f"applications/{app}/subscription", (("eventSource", f"bridge:{bridge}"),)))
     unused = ",".join(f'{{"type":"{name}"}}' for name in UNUSED_EVENTS)
     rest.need(Request("PUT", f"applications/{app}/eventFilter", body=f'{{"disallowed":[{unused}]}}'))
@@ -171,12 +179,18 @@ def _probe(session: Session) -> bool:
         answers.append(parse_response(message)[1])
         return True
 
-    session.socket.send(Request("GET", "asterisk/ping").frame("probe"))
     try:
+        session.socket.send(Request("GET", "asterisk/ping").frame("probe"))
         _read_until(session, time.monotonic() + PROBE_TIMEOUT_S, answered)
-    except AriConnectionError:
+    except _DeafError:
         return False
+    except (websocket.WebSocketException, OSError) as error:
+        raise AriConnectionError(f"the websocket ended while connecting ({type(error).__name__})") from None
     return answers[0].ok
+
+
+class _DeafError(AriConnectionError):
+    """The websocket is open, but what was waited for has not come."""
 
 
 def _read_until(session: Session, deadline: float, wanted: Callable[[dict[str, Any]], bool]) -> None:
@@ -185,14 +199,19 @@ def _read_until(session: Session, deadline: float, wanted: Callable[[dict[str, A
             session.socket.settimeout(left)
             opcode, data = session.socket.recv_data()
             if opcode == websocket.ABNF.OPCODE_CLOSE:
-                break
+                raise AriConnectionError("Asterisk closed the websocket while connecting")
             try:
                 message = decode.load(data)
             except AriDecodeError:
                 continue
+            sent_at = decode.sent_at(message)
+            if sent_at is not None:
+                session.offset_s = min(session.offset_s, time.time() - sent_at)
             if wanted(message):
                 return
             session.early.append(message)
+    except websocket.WebSocketTimeoutException:
+        pass
     except (websocket.WebSocketException, OSError) as error:
         raise AriConnectionError(f"the websocket ended while connecting ({type(error).__name__})") from None
-    raise AriConnectionError("the websocket is open but deaf: connecting again")
+    raise _DeafError("the websocket is open but deaf: connecting again")

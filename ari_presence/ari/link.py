@@ -6,7 +6,7 @@ an event; nothing here knows users or lamps.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -18,8 +18,9 @@ from ari_presence.ari.background import Background
 from ari_presence.ari.backoff import delays
 from ari_presence.ari.connect import Session, connect
 from ari_presence.ari.pipeline import Done, Group, HttpPipeline, Pipeline, WebSocketPipeline
-from ari_presence.ari.wire import Request, parse_response, shut
-from ari_presence.core.events import CodeDialled
+from ari_presence.ari.sockets import close, shut
+from ari_presence.ari.wire import Request, parse_response
+from ari_presence.core.events import CallerLeft, CodeDialled
 from ari_presence.errors import AriAuthError, AriConnectionError, AriDecodeError, AriError, AriReplacedError
 
 PING_EVERY_S = 2.0
@@ -55,20 +56,20 @@ class LinkDown:
 
 
 class _Lag:
-    """How old an event is on arrival, from the two clocks' smallest difference so far.
+    """How old an event is on arrival, from the two clocks' smallest difference so far, that of connecting to begin with.
 
     Right as long as the clocks keep step; when one is set, events look older than they are until the link is made anew,
     which costs a caller one more round trip and nothing else.
     """
 
-    def __init__(self) -> None:
-        self._offset: float | None = None
+    def __init__(self, offset_s: float) -> None:
+        self._offset = offset_s
 
     def of(self, sent_at: float | None, now: float) -> float:
         if sent_at is None:
             return FRESH_S
         offset = now - sent_at
-        self._offset = offset if self._offset is None else min(self._offset, offset)
+        self._offset = min(self._offset, offset)
         return offset - self._offset
 
 
@@ -87,8 +88,9 @@ class Link:
         self._post = post
         self._stopping = threading.Event()
         self._pipeline: Pipeline | None = None
-        self._background = Background(address, post)
+        self._background: Background | None = None
         self._was_up = False
+        self._adopted: set[str] = set()  # callers of the listing, until they leave
         self._thread = threading.Thread(target=self._run, name=f"ari-{address.name}", daemon=True)
 
     def start(self) -> None:
@@ -111,9 +113,11 @@ class Link:
         else:
             pipeline.submit(Group(requests, done), urgent=urgent)
 
-    def watch(self, devices: Iterable[str], done: Callable[[], None]) -> None:
-        """Subscribe to devices in the background; `done` is called when all are watched and some were not before."""
-        self._background.watch(devices, done)
+    def watch(self, devices: Callable[[], Sequence[str]], done: Callable[[], None]) -> None:
+        """Subscribe to devices in the background (see `Background.watch`); forgotten when there is no link."""
+        background = self._background
+        if background is not None:
+            background.watch(devices, done)
 
     def _run(self) -> None:
         waits = delays()
@@ -134,6 +138,9 @@ class Link:
                 return
             except AriError as error:
                 reason = error
+            except Exception as error:  # no answer of a server, however odd, may end the link for good
+                log.exception("bug: a link ended", pbx=self.address.name)
+                reason = AriConnectionError(f"{self.address.name}: {type(error).__name__}: report this as a bug")
             self._post(LinkDown(time.time(), self.address.name, str(reason)))
             self._stopping.wait(next(waits))
 
@@ -152,7 +159,9 @@ class Link:
         else:
             pipeline = HttpPipeline(self.address.rest(), lambda: shut(socket))
         self._pipeline = pipeline
-        self._background.begin(session.watched)
+        self._background = background = Background(self.address, session.watched, self._post)
+        session.watched = ()
+        background.start()
         self._was_up = True
         try:
             self._announce(session)
@@ -161,9 +170,10 @@ class Link:
             raise AriConnectionError(f"{self.address.name}: the websocket ended ({type(error).__name__})") from None
         finally:
             self._pipeline = None
-            self._background.end()
-            shut(socket)
+            self._background = None
+            background.end()
             pipeline.close()
+            close(socket)
 
     def _announce(self, session: Session) -> None:
         now = time.time()
@@ -183,16 +193,16 @@ class Link:
                 found,
             )
         )
-        known = {caller.channel for caller in found}
+        self._adopted = {caller.channel for caller in found}
         for message in session.early:
             event = self._decoded(lambda m=message: decode.decode(m, pbx=self.address.name, at=now))  # type: ignore[misc]
-            if event is not None and not (isinstance(event, CodeDialled) and event.channel in known):
+            if event is not None:
                 self._hand_on(event)
         session.early.clear()
         session.channels = ()
 
     def _read(self, session: Session, pipeline: WebSocketPipeline | None) -> None:
-        socket, lag = session.socket, _Lag()
+        socket, lag = session.socket, _Lag(session.offset_s)
         socket.settimeout(POLL_S)
         heard = pinged = time.monotonic()
         while not self._stopping.is_set():
@@ -242,6 +252,10 @@ class Link:
                 f"{self.address.name}: another program took the application '{self.address.app}': "
                 f"stop it or give this daemon another `app`"
             )
+        if isinstance(event, CodeDialled) and event.channel in self._adopted:
+            return  # its start was still in the socket when the channels were listed
+        if isinstance(event, CallerLeft):
+            self._adopted.discard(event.channel)
         self._post(event)
 
     def _decoded(self, read: Callable[[], decode.Decoded | None]) -> decode.Decoded | None:

@@ -13,10 +13,12 @@ from typing import Protocol
 import websocket
 
 from ari_presence.ari.rest import Rest
-from ari_presence.ari.wire import Request, Response, shut
-from ari_presence.errors import AriDecodeError, AriError
+from ari_presence.ari.sockets import send_all, shut
+from ari_presence.ari.wire import Request, Response
+from ari_presence.errors import AriConnectionError, AriError
 
-WINDOW = 16  # requests in flight; more gains nothing (measured) and could fill the socket of a frozen server
+WINDOW = 64  # requests in flight: a busy reader must not leave Asterisk idle, a frozen server's socket must not fill
+URGENT_WINDOW = 2 * WINDOW  # urgent ones do not wait for room
 
 Done = Callable[[list[Response] | None], None]
 
@@ -45,17 +47,17 @@ class _Lanes:
     """Groups that wait, urgent ones first."""
 
     def __init__(self) -> None:
-        self._urgent: deque[Group] = deque()
+        self.urgent: deque[Group] = deque()
         self._bulk: deque[Group] = deque()
 
     def put(self, group: Group, *, urgent: bool) -> None:
-        (self._urgent if urgent else self._bulk).append(group)
+        (self.urgent if urgent else self._bulk).append(group)
 
     def __bool__(self) -> bool:
-        return bool(self._urgent or self._bulk)
+        return bool(self.urgent or self._bulk)
 
     def next(self) -> tuple[Group, Request]:
-        lane = self._urgent or self._bulk
+        lane = self.urgent or self._bulk
         group = lane[0]
         request = group.requests[group.sent]
         group.sent += 1
@@ -64,8 +66,8 @@ class _Lanes:
         return group, request
 
     def drain(self) -> list[Group]:
-        groups = [*self._urgent, *self._bulk]
-        self._urgent.clear()
+        groups = [*self.urgent, *self._bulk]
+        self.urgent.clear()
         self._bulk.clear()
         return groups
 
@@ -94,19 +96,21 @@ class WebSocketPipeline:
     def answered(self, request_id: str, response: Response) -> None:
         """Take one response, from the reader's thread.
 
+        More is sent when half of the window is answered, so that requests leave in larger pieces.
+
         Raises:
-            AriDecodeError: It is not the answer to the oldest request: order is lost, the link must end.
+            AriConnectionError: It is not the answer to the oldest request: order is lost, the link must end.
         """
         with self._lock:
             if self._closed:
                 return
             if not self._flying or self._flying[0][0] != request_id:
-                raise AriDecodeError(f"unexpected answer to request {request_id[:20]}")
+                raise AriConnectionError(f"unexpected answer to request {request_id[:20]}")
             group = self._flying.popleft()[2]
             group.responses.append(response)
-            whole = len(group.responses) == len(group.requests)
-            self._fill()
-        if whole:
+            if len(self._flying) <= WINDOW // 2:
+                self._fill()
+        if len(group.responses) == len(group.requests):
             group.done(group.responses)
 
     def waiting_since(self) -> float | None:
@@ -125,16 +129,19 @@ class WebSocketPipeline:
 
     def _fill(self) -> None:
         """Send while the window has room; the lock is held."""
-        while len(self._flying) < WINDOW and self._lanes:
+        now = time.monotonic()
+        frames = []
+        while self._lanes and len(self._flying) < (URGENT_WINDOW if self._lanes.urgent else WINDOW):
             group, request = self._lanes.next()
             self._count += 1
             request_id = str(self._count)
-            self._flying.append((request_id, time.monotonic(), group))
-            try:
-                self._socket.send(request.frame(request_id))
-            except (websocket.WebSocketException, OSError):
-                shut(self._socket)  # the reader notices and fails everything
-                return
+            self._flying.append((request_id, now, group))
+            frames.append(request.frame(request_id))
+        try:
+            if frames:
+                send_all(self._socket, frames)
+        except OSError:
+            shut(self._socket)  # the reader notices and fails everything
 
 
 class HttpPipeline:

@@ -50,15 +50,20 @@ class Rest:
                 allow_redirects=False,
             )
         except requests.exceptions.SSLError as error:
+            if "certificate verify failed" not in str(
+                error
+            ):  # a handshake that broke off: it may be starting or ending
+                raise AriConnectionError(f"{self.where}: {_cause(error)}") from None
             raise AriAuthError(f"{self.where}: the TLS certificate does not verify ({_cause(error)})") from None
         except requests.RequestException as error:
             raise AriConnectionError(f"{self.where}: {_cause(error)}") from None
         if reply.status_code in (401, 403):
             remedy = "check username and password against ari.conf" if reply.status_code == 401 else _FORBIDDEN
             raise AriAuthError(f"{self.where}: Asterisk answered {reply.status_code}: {remedy}")
-        if reply.status_code == 503 or (reply.status_code == 404 and not reply.text.lstrip().startswith("{")):
+        body = reply.content.decode(errors="replace")  # ARI is UTF-8; `reply.text` would search megabytes for a charset
+        if reply.status_code == 503 or (reply.status_code == 404 and not body.lstrip().startswith("{")):
             raise AriConnectionError(f"{self.where}: ARI is not there (yet): answer {reply.status_code}")
-        return Response(reply.status_code, reply.text)
+        return Response(reply.status_code, body)
 
     def need(self, request: Request, timeout_s: float = CALL_TIMEOUT_S) -> Response:
         """Make a call that must succeed; raises AriResponseError besides what `call` raises."""

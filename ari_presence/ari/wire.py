@@ -6,10 +6,7 @@ Source: `res/ari/ari_websocket_requests.c` (REST over WebSocket, Asterisk 20.14,
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from socket import SHUT_RDWR
 from typing import Any
-
-import websocket
 
 from ari_presence.errors import AriDecodeError
 
@@ -84,13 +81,3 @@ def parse_response(message: Mapping[str, Any]) -> tuple[str, Response]:
     if not isinstance(request_id, str) or not isinstance(status, int) or not isinstance(body, str):
         raise AriDecodeError("RESTResponse without request_id or status_code")
     return request_id, Response(status, body)
-
-
-def shut(socket: websocket.WebSocket) -> None:
-    """End a websocket at once, from any thread; whoever reads it notices. What goes wrong then does not matter."""
-    raw = socket.sock
-    try:
-        if raw is not None:
-            raw.shutdown(SHUT_RDWR)
-    except OSError:
-        pass

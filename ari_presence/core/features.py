@@ -45,8 +45,8 @@ class Intent:
     until: time | None = None
 
 
-_REST = re.compile(r"(?P<digit>\d)(?:(?P<user>\d{2,6})|\*(?P<minutes>\d{1,9})|\*\*(?P<until>\d{4}))?\Z", re.ASCII)
-_USER = re.compile(r"\d{2,6}\Z", re.ASCII)
+_REST = re.compile(r"(?P<digit>\d)(?:(?P<user>\d{1,10})|\*(?P<minutes>\d{1,9})|\*\*(?P<until>\d{4}))?\Z", re.ASCII)
+_USER = re.compile(r"\d{1,10}\Z", re.ASCII)  # as many digits as the dialplan lets through
 _BAD = "this code does not exist"
 
 

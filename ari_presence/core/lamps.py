@@ -11,13 +11,14 @@ from datetime import tzinfo
 from ari_presence.core.devstate import DeviceState, is_off
 from ari_presence.core.names import StateId, UserId, joined_device, state_device, whole_device
 from ari_presence.core.timers import clock_text
-from ari_presence.core.userstate import AWAY, DND, Entry, Layer, StateTable
+from ari_presence.core.userstate import AVAILABLE, AWAY, DND, Entry, Layer, StateDef, StateTable
 
 Vector = tuple[DeviceState, ...]
 PRESENCE_BYTES = 180
 
-JOINED = "joined"
-WHOLE = "whole"
+# Kinds of the two main lamps; a colon, so that no state id is ever equal to one.
+JOINED = "main:joined"
+WHOLE = "main:whole"
 _OFF = {JOINED: DeviceState.INVALID, WHOLE: DeviceState.NOT_INUSE}
 
 
@@ -64,12 +65,12 @@ class LampLayout:
         """Tell whose lamp a device is and of which kind; None if it is not a user's lamp."""
         provider, _, name = device.partition(":")
         kind, dash, owner = name.partition("-")
-        if not dash:
-            return None
         provider = provider.lower()
+        if not dash or provider not in ("custom", "stasis"):
+            return None
         if kind == "presence":
             kind = JOINED if provider == "custom" else WHOLE
-        elif provider != "custom":
+        elif provider == "stasis":
             return None
         index = self._index.get(kind)
         return None if index is None else (UserId(owner), index)
@@ -86,11 +87,11 @@ class LampLayout:
         """Work out what the lamps of a user with these layers should show."""
         joined: DeviceState | None = None
         whole: DeviceState | None = None
-        for _, _, state in self._states.layers(entries):
+        for state in (*(row[2] for row in self._states.layers(entries)), self._states.by_id[AVAILABLE]):
             whole = whole or state.whole
             joined = joined or state.joined
         manual = entries.get(Layer.MANUAL)
-        values = {JOINED: joined or self.off[0], WHOLE: whole or DeviceState.NOT_INUSE}
+        values = {JOINED: joined or self.off[0], WHOLE: whole}
         lit = manual.state if manual else None
         return self.vector(
             tuple(
@@ -103,9 +104,12 @@ class LampLayout:
         for _, entry, state in self._states.layers(entries):
             if state.presence is not None:
                 message = presence_message(entry, zone)
-                plain = self._presences.setdefault(state.presence, Presence(*state.presence))
-                return Presence(*state.presence, message) if message else plain
-        return NOT_SET
+                return Presence(*state.presence, message) if message else self._plain(state)
+        return self._plain(self._states.by_id[AVAILABLE])
+
+    def _plain(self, state: StateDef) -> Presence:
+        kind = state.presence or ("available", "")
+        return self._presences.setdefault(kind, Presence(*kind))
 
     def wish(self, before: Vector, after: Vector, pbx: str, *, restarted: bool = False) -> "Wish | None":
         """Read what somebody else's change of a user's lamps asks for.

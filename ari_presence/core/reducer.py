@@ -108,7 +108,7 @@ def _on_code(model: Model, event: ev.CodeDialled, out: Outcome) -> None:
         out.commands.append(Claim(event.pbx, event.channel, None))
     caller = Caller(event.pbx, event.channel)
     try:
-        user = _dialler(model, event)
+        user = _dialler(model, event, out)
         intent = parse_code(event.args, model.settings.states)
         target = _target(model, user, intent)
     except Refused as error:
@@ -132,13 +132,16 @@ def _on_code(model: Model, event: ev.CodeDialled, out: Outcome) -> None:
     out.commands.append(Track(request, target.id, event.pbx))
 
 
-def _dialler(model: Model, event: ev.CodeDialled) -> User:
+def _dialler(model: Model, event: ev.CodeDialled, out: Outcome) -> User:
     """Find the user whose endpoint was authenticated for this channel; the caller ID plays no part."""
     endpoint = endpoint_of_channel(event.name)
     owner = model.settings.owner(endpoint) if endpoint else None
     if owner is None:
         raise Refused("the channel belongs to no user", code="no-user")
-    return model.users.get(owner) or _appear(model, owner, event.at)
+    if owner not in model.users:
+        out.touched.add(owner)
+        _appear(model, owner, event.at)
+    return model.users[owner]
 
 
 def _target(model: Model, caller: User, intent: Intent) -> User:
@@ -374,9 +377,12 @@ def _on_config(model: Model, event: ev.ConfigChanged, out: Outcome) -> None:
     model.settings = event.settings
     present = _present(model)
     for user in list(model.users):
-        if user not in present:
+        if user not in present and user not in model.missing:  # a listing that lacks somebody is not the configuration
             _drop(model, user, out)
-    for user in present:
+    kept = present | model.users.keys()
+    for user in kept:
+        if user in present:
+            model.missing.pop(user, None)
         person = model.users.get(user) or _appear(model, user, event.at)
         person.settings = event.settings.listed.get(user, event.settings.default)
         manual = person.manual
@@ -384,7 +390,7 @@ def _on_config(model: Model, event: ev.ConfigChanged, out: Outcome) -> None:
             person.put(Layer.MANUAL, None, event.at)  # before anybody looks it up
             out.note("state removed", user=user, state=manual.state)
             _set_manual(model, person, None, event.at, "configuration", None, out)
-    out.touched.update(present)
+    out.touched.update(kept)
 
 
 def _on_timer(model: Model, event: ev.TimerDue, out: Outcome) -> None:

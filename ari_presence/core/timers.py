@@ -10,9 +10,10 @@ from datetime import UTC, datetime, time, timedelta, tzinfo
 from ari_presence.core.names import UserId
 from ari_presence.errors import Refused
 
-_DURATION = re.compile(r"(\d{1,9})([smhd])\Z")
+_DURATION = re.compile(r"(\d{1,9})([smhd])\Z", re.ASCII)
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 MAX_MINUTES = 1440
+LAST_YEAR = 9000  # well within what every time zone can show
 MAX_DURATION_S = 366 * 86400
 
 
@@ -92,7 +93,7 @@ def parse_instant(text: str) -> float:
     """
     try:
         parsed = datetime.fromisoformat(text)
-        if parsed.tzinfo is None:
+        if parsed.tzinfo is None or parsed.year > LAST_YEAR:
             raise ValueError
         return parsed.timestamp()
     except (ValueError, OverflowError):

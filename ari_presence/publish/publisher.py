@@ -11,7 +11,7 @@ Called from the engine's thread alone. Times are `time.monotonic()` seconds.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from math import inf
 from time import monotonic
@@ -55,7 +55,7 @@ class Host(Protocol):
     def submit(self, pbx: str, requests: list[Request], done: Answer, *, urgent: bool) -> None:
         """Send a group; `done` is called in the engine's thread."""
 
-    def watch(self, pbx: str, user: UserId, devices: tuple[str, ...]) -> None:
+    def watch(self, pbx: str, user: UserId, layout: LampLayout) -> None:
         """Subscribe to a user's lamps in the background."""
 
 
@@ -65,7 +65,6 @@ class _Write:
 
     changes: tuple[Change, ...]
     presence: Presence | None
-    answers: list[Response] = field(default_factory=list)
 
 
 class Publisher:
@@ -88,6 +87,7 @@ class Publisher:
         self._channel = f"{app}-reader"
         self._shown: dict[UserId, Vector] = {user: parse_lamps(layout, text) for user, text in stored.items()}
         self._presences: dict[UserId, Presence] = {}
+        self._unsure: dict[UserId, Vector] = {}  # what was being written when a session ended
         self._up = False
         self._reset_session()
 
@@ -97,12 +97,15 @@ class Publisher:
         self._restarted = False
         self._reader = "none"  # none, making, ready, failed
         self._groups = 0
+        self._known: set[UserId] = set()
         self._unsettled: set[UserId] = set()
         self._unread: dict[UserId, None] = {}
         self._due: dict[UserId, None] = {}
         self._urgent: dict[UserId, None] = {}
         self._writing: dict[UserId, _Write] = {}
         self._reading: set[UserId] = set()
+        self._stirred: set[UserId] = set()
+        self._unwatched: list[UserId] = []
         self._restless: dict[UserId, tuple[Vector | None, float]] = {}
         self._failed: dict[UserId, tuple[int, float]] = {}
 
@@ -116,15 +119,23 @@ class Publisher:
         self._restarted = restarted
         self._presences.clear()
         self._unread = dict.fromkeys([*users, *self._shown])
+        self._known = set(self._unread)
         self._unsettled = set(self._unread)
 
     def link_down(self) -> None:
         """End the session; what was confirmed stays known."""
+        self._doubt_writes()
         self._up = False
         self._reset_session()
 
+    def _doubt_writes(self) -> None:
+        """Remember what may have been written: found at the next connect, it is ours and nobody's wish."""
+        for user, write in self._writing.items():
+            self._unsure[user] = self._layout.vector(apply(write.changes, self._shown.get(user, self._layout.off)))
+
     def relayout(self, layout: LampLayout) -> None:
         """Change which lamps there are; all are read again, and lamps of kinds that are gone are turned off."""
+        self._doubt_writes()
         old, self._layout = self._layout, layout
         gone = [i for i, kind in enumerate(old.kinds) if kind not in layout.kinds]
         off = [
@@ -133,8 +144,9 @@ class Publisher:
             for i in gone
             if vector[i] is not old.off[i]
         ]
-        users = [*self._presences, *self._shown]
+        users = self._known
         self._shown = {user: parse_lamps(layout, lamps_text(old, vector)) for user, vector in self._shown.items()}
+        self._unsure = {user: parse_lamps(layout, lamps_text(old, vector)) for user, vector in self._unsure.items()}
         if self._up:
             self.link_up(users, restarted=False, over_websocket=self._over_websocket)
             if off:
@@ -145,7 +157,8 @@ class Publisher:
         if not self._up:
             return
         for user in users:
-            if user not in self._shown and user not in self._unsettled and user not in self._presences:
+            if user not in self._known:
+                self._known.add(user)
                 self._unsettled.add(user)
                 self._unread[user] = None
             self._due[user] = None
@@ -158,7 +171,10 @@ class Publisher:
         if place is None or not self._up:
             return
         user, index = place
-        if user in self._unsettled or (user not in self._shown and user not in self._presences):
+        if user in self._reading:
+            self._stirred.add(user)  # the answer under way may be older than this
+            return
+        if user in self._unsettled or user not in self._known:
             return  # it is about to be read anyway, or it is nobody's
         value = self._layout.seen(index, value)
         write = self._writing.get(user)
@@ -180,13 +196,20 @@ class Publisher:
         return self._shown.get(user, self._layout.off) is vector and self._presences.get(user) == presence
 
     @property
+    def idle(self) -> bool:
+        """Tell whether the server is connected and every lamp is known to be right."""
+        return self._up and not (self._unsettled or self._due or self._writing or self._failed)
+
+    @property
     def waiting(self) -> int:
-        """Count the users whose lamps are not known to be right; all is well at 0."""
-        return len(self._unsettled | self._due.keys() | self._writing.keys()) if self._up else -1
+        """Count the users whose lamps are not known to be right."""
+        return len(self._unsettled | self._due.keys() | self._writing.keys() | self._failed.keys())
 
     def next_deadline(self) -> float | None:
         """Tell when `pump` has something to do of its own accord."""
-        times = [due for _, due in self._restless.values()] + [due for _, due in self._failed.values()]
+        under_way = self._writing.keys() | self._reading  # `pump` comes with their answers
+        times = [due for user, (_, due) in self._restless.items() if user not in under_way]
+        times += [due for _, due in self._failed.values()]
         return min(times, default=None)
 
     # --- what is done about it ----------------------------------------------------------------------------------
@@ -202,16 +225,16 @@ class Publisher:
                 for user in batch:
                     del self._due[user]
                 self._write(batch, urgent=False)
-            elif self._unread:
+            elif batch := list(islice((u for u in self._unread if u not in self._reading), USERS_PER_GROUP)):
                 if self._reader_wanted(len(self._unread) * len(self._layout.kinds)):
                     break
-                batch = list(islice(self._unread, USERS_PER_GROUP))
                 for user in batch:
                     del self._unread[user]
-                self._read([user for user in batch if user not in self._reading], urgent=False)
+                self._read(batch, urgent=False)
             else:
                 break
-        self._drop_reader_when_idle()
+        if not (self._groups or self._unread or self._due or self._restless):
+            self._when_idle()
 
     def _pump_urgent(self) -> None:
         for user in [u for u in self._urgent if u not in self._writing and u not in self._reading]:
@@ -268,8 +291,18 @@ class Publisher:
         if not responses[-1].ok:
             log.warning("lamps are read one by one", pbx=self.pbx, status=responses[-1].status)
 
-    def _drop_reader_when_idle(self) -> None:
-        if self._reader == "ready" and not (self._groups or self._unread or self._due or self._restless):
+    def _reader_lost(self, response: Response) -> None:
+        """Make the reader anew where somebody hung it up; do without it where it does not answer as it should."""
+        if self._reader == "ready":
+            self._reader = "none" if response.status == 404 else "failed"
+            log.warning("lamps could not be read at once", pbx=self.pbx, status=response.status)
+
+    def _when_idle(self) -> None:
+        """All lamps are right: now have changes of others reported, and remove the reader channel."""
+        for user in self._unwatched:
+            self._host.watch(self.pbx, user, self._layout)
+        self._unwatched.clear()
+        if self._reader == "ready":
             self._reader = "none"
             self._submit([lamps.drop_reader(self._channel)], lambda _: None, urgent=False)
 
@@ -284,7 +317,10 @@ class Publisher:
         def parse(responses: list[Response]) -> list[DeviceState | None]:
             values: list[DeviceState | None] = []
             for (_, count), response in zip(calls, responses, strict=True):
-                values += lamps.lamp_values(response, count) or [None] * count
+                found = lamps.lamp_values(response, count)
+                if found is None:
+                    self._reader_lost(response)
+                values += found or [None] * count
             return values
 
         return [request for request, _ in calls], parse
@@ -304,13 +340,18 @@ class Publisher:
 
         def done(responses: list[Response]) -> None:
             for block, response in zip(blocks, responses[len(responses) - len(blocks) :], strict=True):
-                self._presences.update(zip(block, lamps.presence_values(response, len(block)) or (), strict=False))
+                for user, value in zip(block, lamps.presence_values(response, len(block)) or (), strict=False):
+                    wanted = self._host.desired(user)[1]
+                    self._presences[user] = wanted if value == wanted else value  # equal ones are one object
             values = iter(parse(responses[: len(responses) - len(blocks)]))
             for user in users:
                 self._reading.discard(user)
-                self._seen(user, [next(values) for _ in kinds])
-            if any(response.status == 404 for response in responses[: len(responses) - len(blocks)]):
-                self._reader = "none" if self._reader == "ready" else self._reader  # somebody hung it up
+                found = [next(values) for _ in kinds]
+                if user in self._stirred:
+                    self._stirred.discard(user)
+                    self._restless[user] = (None, self._clock() + QUIET_S)
+                else:
+                    self._seen(user, found)
 
         self._submit(requests, done, urgent=urgent)
 
@@ -319,12 +360,14 @@ class Publisher:
         layout = self._layout
         first = user in self._unsettled
         if any(value is None for value in values):
-            self._unread[user] = None
+            self._read_later(user)
             return
         after = layout.vector(tuple(layout.seen(i, v) for i, v in enumerate(values) if v is not None))
         before = self._shown.get(user, layout.off)
         if first:
-            self._host.watch(self.pbx, user, layout.watched(user))
+            self._unwatched.append(user)
+            tried = self._unsure.get(user, before)
+            before = layout.vector(tuple(a if a is t else b for b, t, a in zip(before, tried, after, strict=True)))
         if after is not before and after is not self._host.desired(user)[0]:
             wish = layout.wish(before, after, self.pbx, restarted=first and self._restarted)
             if wish is not None:
@@ -336,6 +379,15 @@ class Publisher:
                 return
         self._settle(user, after)
 
+    def _read_later(self, user: UserId) -> None:
+        """Look again after a read that failed, ever less often."""
+        count = self._failed.get(user, (0, 0.0))[0]
+        if not self._failed:
+            log.error("lamps not read", pbx=self.pbx, user=user, remedy="is res_ari_device_states.so loaded?")
+        self._failed[user] = (count + 1, inf)
+        seen = self._restless.get(user, ((), 0.0))[0]
+        self._restless[user] = (seen, self._clock() + RETRY_S[min(count, len(RETRY_S) - 1)])
+
     def _is_quiet(self, user: UserId, after: Vector) -> bool:
         """Tell whether a change has come to rest: no event for a while, or the same at two reads."""
         seen, due = self._restless.get(user, (None, 0.0))
@@ -343,6 +395,7 @@ class Publisher:
 
     def _settle(self, user: UserId, after: Vector) -> None:
         self._restless.pop(user, None)
+        self._unsure.pop(user, None)
         self._unsettled.discard(user)
         self._due[user] = None
         self._show(user, after)
@@ -386,20 +439,19 @@ class Publisher:
             statuses = iter(responses)
             for user in written:
                 write = self._writing.pop(user)
-                ok = [next(statuses).ok for _ in range(len(write.changes) + (write.presence is not None))]
-                self._wrote(user, write, [next(values) for _ in write.changes], presence_ok=ok[-1])
+                shown = [(next(statuses).ok, next(values)) for _ in write.changes]
+                presence_ok = write.presence is None or next(statuses).ok
+                self._wrote(user, write, [value if ok else None for ok, value in shown], presence_ok=presence_ok)
 
         self._submit(requests + reads, done, urgent=urgent)
 
     def _wrote(self, user: UserId, write: _Write, values: list[DeviceState | None], *, presence_ok: bool) -> None:
-        """Take what the read-back says of one user's write."""
-        refused = [
-            c for c, v in zip(write.changes, values, strict=True) if v is None or (v is c.before and v is not c.after)
+        """Take what the read-back says of one user's write (None: refused or not read)."""
+        seen = [
+            None if v is None else self._layout.seen(c.index, v) for c, v in zip(write.changes, values, strict=True)
         ]
-        foreign = any(
-            v is not None and self._layout.seen(c.index, v) is not c.after and c not in refused
-            for c, v in zip(write.changes, values, strict=True)
-        )
+        refused = [c for c, v in zip(write.changes, seen, strict=True) if v is None or v is c.before]
+        foreign = any(v is not c.after and c not in refused for c, v in zip(write.changes, seen, strict=True))
         done = tuple(change for change in write.changes if change not in refused)
         before = self._shown.get(user, self._layout.off)
         if write.presence is not None and presence_ok:

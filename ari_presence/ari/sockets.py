@@ -1,0 +1,69 @@
+"""What websocket-client's socket lacks for a flood: reads that fetch all that is there, writes of many frames at once.
+
+The library reads each frame with three system calls and writes each with one. Every call gives other threads the
+interpreter, which under load costs more than the call; a buffer below it makes that one for many frames.
+"""
+
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, cast
+
+import websocket
+
+CHUNK_BYTES = 65536
+
+
+class _Buffered:
+    """A socket that reads ahead; everything else is the socket's own. For one reading thread."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._data = b""
+        self._at = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def recv(self, size: int) -> bytes:
+        """Give up to `size` bytes, as `socket.recv` does; b"" at the end."""
+        if self._at == len(self._data):
+            self._data, self._at = self._sock.recv(CHUNK_BYTES), 0
+        part = self._data[self._at : self._at + size]
+        self._at += len(part)
+        return part
+
+
+def buffer(web: websocket.WebSocket) -> None:
+    """Put the buffer below a websocket that has just been opened."""
+    web.sock = cast(socket.socket, _Buffered(cast(socket.socket, web.sock)))
+
+
+def send_all(web: websocket.WebSocket, texts: Sequence[str]) -> None:
+    """Send several text frames in one piece, from any thread.
+
+    Raises:
+        OSError: The connection is broken; part of it may have been sent.
+    """
+    frames = [websocket.ABNF.create_frame(text, websocket.ABNF.OPCODE_TEXT).format() for text in texts]
+    with web.lock:  # the library's own, so that a ping does not land in the middle
+        if web.sock is None:
+            raise OSError("closed")
+        rest = memoryview(b"".join(frames))
+        while rest:  # unlike `sendall`, the time limit is for some progress, not for all: distant servers are slow
+            rest = rest[web.sock.send(rest) :]
+
+
+def shut(web: websocket.WebSocket) -> None:
+    """End a websocket at once, from any thread; whoever reads it notices. What goes wrong then does not matter."""
+    with suppress(OSError):
+        if web.sock is not None:
+            web.sock.shutdown(socket.SHUT_RDWR)
+
+
+def close(web: websocket.WebSocket) -> None:
+    """Close a websocket that nobody reads any more."""
+    shut(web)
+    with suppress(OSError):
+        if web.sock is not None:
+            web.sock.close()
