@@ -30,12 +30,13 @@ from ari_presence.log import configure_logging
 from ari_presence.publish.publisher import Publisher
 from ari_presence.service import DaemonService
 from ari_presence.store.base import Stored
-from ari_presence.store.sqlite import SqliteStore
+from ari_presence.store.sqlite import FILE_NAME, SqliteStore
 from ari_presence.store.writer import StoreWriter
 
 EXIT_CONFIG = 2
 EXIT_REPLACED = 4
 PRUNE_EVERY_S = 3600.0
+SIGNAL_S = 1.0  # a signal that comes just before a wait does not end it: Python handles it behind the wait
 SWITCH_S = 0.0005  # a reader that waits 5 ms (the default) for a busy thread leaves the link empty
 
 log = structlog.get_logger(__name__)
@@ -73,7 +74,7 @@ class _Daemon:
         self._ended = threading.Event()
         self._exit_code = 0
         self._reloading = threading.Lock()
-        self._store = SqliteStore(config.state_dir / "ari-presence.db")
+        self._store = SqliteStore(config.state_dir / FILE_NAME)
         stack.callback(self._store.close)
         stored = self._store.load()
         settings = settings_of(config)
@@ -131,8 +132,11 @@ class _Daemon:
             signal.signal(number, lambda *_: self._ended.set())
         signal.signal(signal.SIGHUP, self._on_hangup)
         notify(self._environ, "READY=1")
-        while not self._ended.wait(PRUNE_EVERY_S):
-            self._prune()
+        due = time.monotonic() + PRUNE_EVERY_S
+        while not self._ended.wait(SIGNAL_S):
+            if time.monotonic() >= due:
+                due = time.monotonic() + PRUNE_EVERY_S
+                self._prune()
         notify(self._environ, "STOPPING=1")
         return self._exit_code
 

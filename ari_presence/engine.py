@@ -10,7 +10,7 @@ import heapq
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
@@ -25,7 +25,7 @@ from ari_presence.core import events as ev
 from ari_presence.core.lamps import NOT_SET, LampLayout, Presence, Vector, Wish
 from ari_presence.core.model import Model, Settings
 from ari_presence.core.names import UserId
-from ari_presence.core.reducer import reduce
+from ari_presence.core.reducer import playback_of, reduce
 from ari_presence.core.view import user_json
 from ari_presence.errors import AriError, Refused, StoreError
 from ari_presence.feed import Feed
@@ -432,12 +432,27 @@ class Engine:
         self._check_sounds(server)
         known, server.served = server.served, set()
         for caller in event.callers:
-            if caller.channel in known:
+            if caller.channel in known or caller.claim is ev.ClaimState.EARLIER:
                 server.served.add(caller.channel)
-                self._do_leave(cmd.Leave(event.pbx, caller.channel))
+                self._let_go(replace(caller, claim=ev.ClaimState.EARLIER))
             else:
                 self._apply(caller)
         server.publisher.pump()
+
+    def _let_go(self, caller: ev.CodeDialled) -> None:
+        """End a call whose code was carried out before: behind its prompt if that still plays, else with an error.
+
+        It is not answered again: that waits for the end of the prompt, and the whole link waits with it.
+        """
+
+        def answered(responses: list[Response] | None) -> None:
+            if responses is not None and responses[0].ok:
+                self._do_leave(cmd.Leave(caller.pbx, caller.channel))
+            elif responses is not None:
+                self._apply(caller)
+
+        playback = quote(playback_of(caller.channel), safe="")
+        self._send(caller.pbx, [Request("GET", f"playbacks/{playback}")], answered)
 
     def _link_down(self, event: LinkDown) -> None:
         server = self.servers[event.pbx]

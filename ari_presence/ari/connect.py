@@ -123,6 +123,7 @@ def _upgrade(address: Address) -> websocket.WebSocket:
             sslopt=options,
             enable_multithread=True,
             skip_utf8_validation=True,  # in pure Python it costs two thirds of the speed; JSON decoding checks it anyway
+            http_proxy_host="none",  # or the library would not look at the exceptions, and use a proxy of the environment
             http_no_proxy=["*"],
             redirect_limit=0,  # the secret is for this server alone
         )

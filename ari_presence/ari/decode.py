@@ -115,7 +115,8 @@ def orphan(channel: Mapping[str, Any], app: str, *, pbx: str, at: float) -> Code
         name, *args = _text(dialplan.get("app_data", "")).split(",")
         if dialplan.get("app_name") != "Stasis" or name != app or not args:
             return None
-        return CodeDialled(at, pbx, _text(channel["id"]), _text(channel["name"]), tuple(args), ClaimState.UNSURE)
+        claim = ClaimState.EARLIER if channel.get("state") == "Up" else ClaimState.UNSURE
+        return CodeDialled(at, pbx, _text(channel["id"]), _text(channel["name"]), tuple(args), claim)
     except (KeyError, TypeError, AttributeError) as error:
         raise AriDecodeError(f"channel lacks {error}") from None
 

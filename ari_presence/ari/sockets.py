@@ -40,7 +40,10 @@ def buffer(web: websocket.WebSocket) -> None:
 
 
 def send_all(web: websocket.WebSocket, texts: Sequence[str]) -> None:
-    """Send several text frames in one piece, from any thread.
+    """Send several text frames, from any thread: in one piece, but over TLS one by one.
+
+    Asterisk waits for the descriptor before each frame; what has been decrypted already it does not see there
+    (`ast_websocket_read`). A second frame in the same TLS record would wait for the next record, 2 s for our ping.
 
     Raises:
         OSError: The connection is broken; part of it may have been sent.
@@ -49,9 +52,10 @@ def send_all(web: websocket.WebSocket, texts: Sequence[str]) -> None:
     with web.lock:  # the library's own, so that a ping does not land in the middle
         if web.sock is None:
             raise OSError("closed")
-        rest = memoryview(b"".join(frames))
-        while rest:  # unlike `sendall`, the time limit is for some progress, not for all: distant servers are slow
-            rest = rest[web.sock.send(rest) :]
+        for piece in frames if hasattr(web.sock, "getpeercert") else [b"".join(frames)]:
+            rest = memoryview(piece)
+            while rest:  # unlike `sendall`, the time limit is for some progress, not for all: distant servers are slow
+                rest = rest[web.sock.send(rest) :]
 
 
 def shut(web: websocket.WebSocket) -> None:

@@ -55,6 +55,7 @@ class ClaimState(Enum):
     FRESH = "fresh"  # it just entered: claim it and go ahead at once
     UNSURE = "unsure"  # claim it, and go ahead when Asterisk has agreed
     CLAIMED = "claimed"
+    EARLIER = "earlier"  # an earlier session has claimed it, and nobody knows what its caller has heard
 
 
 @dataclass(frozen=True, slots=True)

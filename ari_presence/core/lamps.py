@@ -16,9 +16,9 @@ from ari_presence.core.userstate import AVAILABLE, AWAY, DND, Entry, Layer, Stat
 Vector = tuple[DeviceState, ...]
 PRESENCE_BYTES = 180
 
-# Kinds of the two main lamps; a colon, so that no state id is ever equal to one.
-JOINED = "main:joined"
-WHOLE = "main:whole"
+# Kinds of the two main lamps; with a dash, which neither an id of a dialled state nor a located kind has.
+JOINED = "main-joined"
+WHOLE = "main-whole"
 _OFF = {JOINED: DeviceState.INVALID, WHOLE: DeviceState.NOT_INUSE}
 
 

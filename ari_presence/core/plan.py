@@ -46,7 +46,7 @@ def apply(changes: tuple[Change, ...], published: Vector) -> Vector:
 
 
 def lamps_text(layout: LampLayout, vector: Vector) -> str:
-    """Write down the lamps that are not off, for the store: `main:joined=BUSY dnd=INUSE`; "" when all are off."""
+    """Write down the lamps that are not off, for the store: `main-joined=BUSY dnd=INUSE`; "" when all are off."""
     rows = zip(layout.kinds, vector, layout.off, strict=True)
     return " ".join(f"{kind}={value}" for kind, value, off in rows if value is not off)
 

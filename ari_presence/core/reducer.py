@@ -104,9 +104,13 @@ def _on_code(model: Model, event: ev.CodeDialled, out: Outcome) -> None:
         again = replace(event, claim=ev.ClaimState.CLAIMED)
         out.commands.append(Claim(event.pbx, event.channel, again))
         return
+    caller = Caller(event.pbx, event.channel)
+    if event.claim is ev.ClaimState.EARLIER:  # what was dialled may be done: a toggle must not be undone
+        out.note("call of an earlier session ended", pbx=event.pbx, channel=event.name, args=",".join(event.args))
+        _play(model, caller, model.settings.prompts.error, out)
+        return
     if event.claim is ev.ClaimState.FRESH:
         out.commands.append(Claim(event.pbx, event.channel, None))
-    caller = Caller(event.pbx, event.channel)
     try:
         user = _dialler(model, event, out)
         intent = parse_code(event.args, model.settings.states)
@@ -140,7 +144,7 @@ def _dialler(model: Model, event: ev.CodeDialled, out: Outcome) -> User:
         raise Refused("the channel belongs to no user", code="no-user")
     if owner not in model.users:
         out.touched.add(owner)
-        _appear(model, owner, event.at)
+        _appear(model, owner, event.at, out)
     return model.users[owner]
 
 
@@ -184,9 +188,14 @@ def _spoken(model: Model, user: User) -> tuple[str, ...]:
     return _sounds(state.prompt or ("beep",)) + _clock(user, entry.until)
 
 
+def playback_of(channel: str) -> str:
+    """Name the one playback that a channel hears."""
+    return f"{channel}-presence"
+
+
 def _play(model: Model, caller: Caller, media: Iterable[str], out: Outcome) -> None:
     names = tuple(name if ":" in name else f"sound:{name}" for name in media)
-    playback = f"{caller.channel}-presence"
+    playback = playback_of(caller.channel)
     model.playing[playback] = caller
     out.commands.append(Play(caller.pbx, caller.channel, playback, names))
 
@@ -319,20 +328,23 @@ def _on_started(model: Model, event: ev.Started, out: Outcome) -> None:
     model.parted.update(event.manual)
     model.lit.update(event.lit)
     for user in model.settings.listed:
-        _appear(model, user, event.at)
+        _appear(model, user, event.at, out)
         out.touched.add(user)
 
 
-def _appear(model: Model, user: UserId, at: float) -> User:
-    """Make a user, with the stored manual state if there is one."""
+def _appear(model: Model, user: UserId, at: float, out: Outcome) -> User:
+    """Make a user, with the stored manual state if there is one and it still means something."""
     person = User(user, model.settings.listed.get(user, model.settings.default), at)
+    model.users[user] = person
+    model.missing.pop(user, None)
     entry = model.parted.pop(user, None)
-    if entry is not None and entry.state in model.settings.states.by_id:
+    if entry is not None and entry.state not in model.settings.states.by_id:
+        out.note("state removed", user=user, state=entry.state)
+        _set_manual(model, person, None, at, "configuration", None, out)
+    elif entry is not None:
         person.put(Layer.MANUAL, entry, at)
         if entry.until is not None:
             model.ends.add(entry.until, user)
-    model.users[user] = person
-    model.missing.pop(user, None)
     return person
 
 
@@ -343,7 +355,7 @@ def _on_endpoints(model: Model, event: ev.EndpointsSeen, out: Outcome) -> None:
     for user in present:
         model.missing.pop(user, None)
         if user not in model.users:
-            _appear(model, user, event.at)
+            _appear(model, user, event.at, out)
             out.touched.add(user)
     if any(pbx not in model.endpoints for pbx in model.settings.pbxs):
         return  # a server that was never heard may know the others
@@ -383,7 +395,7 @@ def _on_config(model: Model, event: ev.ConfigChanged, out: Outcome) -> None:
     for user in kept:
         if user in present:
             model.missing.pop(user, None)
-        person = model.users.get(user) or _appear(model, user, event.at)
+        person = model.users.get(user) or _appear(model, user, event.at, out)
         person.settings = event.settings.listed.get(user, event.settings.default)
         manual = person.manual
         if manual is not None and manual.state not in event.settings.states.by_id:

@@ -363,12 +363,12 @@ class Publisher:
             self._read_later(user)
             return
         after = layout.vector(tuple(layout.seen(i, v) for i, v in enumerate(values) if v is not None))
-        before = self._shown.get(user, layout.off)
-        if first:
+        before, wanted = self._shown.get(user, layout.off), self._host.desired(user)[0]
+        if first:  # a lamp that shows what we tried to write, or want, may be ours: it is no vote
             self._unwatched.append(user)
-            tried = self._unsure.get(user, before)
-            before = layout.vector(tuple(a if a is t else b for b, t, a in zip(before, tried, after, strict=True)))
-        if after is not before and after is not self._host.desired(user)[0]:
+            ours = zip(before, after, wanted, self._unsure.get(user, wanted), strict=True)
+            before = layout.vector(tuple(a if a is w or a is t else b for b, a, w, t in ours))
+        if after is not before and after is not wanted:
             wish = layout.wish(before, after, self.pbx, restarted=first and self._restarted)
             if wish is not None:
                 if not self._is_quiet(user, after):

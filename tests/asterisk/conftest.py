@@ -7,12 +7,18 @@ it cannot be had; a bare pytest skips instead.
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+sys.path.append(str(Path(__file__).parent))
+
+from daemon import shorten_prompts
+
 from private_asterisk import PackagesError, PrivateAsterisk, SipPhone, SuiteMissingError, Tree, find_asterisk, is_here
-from private_asterisk.config import whole_hints
+from private_asterisk.config import DEFAULT_PHONES, whole_hints
 from private_asterisk.packages import find_clients
 
 HINTS = {"lamp": "Custom:lamp,CustomPresence:lamp", **whole_hints(map(str, range(100, 110)))}
@@ -59,6 +65,15 @@ def asterisk(request: pytest.FixtureRequest) -> PrivateAsterisk:
     server = request.getfixturevalue(request.param)
     assert isinstance(server, PrivateAsterisk)
     return server
+
+
+@pytest.fixture(scope="session", params=[22, 16], ids=["22", "16"])
+def quick(request: pytest.FixtureRequest, tree_of: Callable[[int], Tree]) -> Iterator[PrivateAsterisk]:
+    """Start a server for tests with a daemon: short prompts that can be told apart, and endpoints that are nobody."""
+    phones = (*DEFAULT_PHONES, "555", "door", "anonymous")
+    with PrivateAsterisk(request.param, hints=HINTS, phones=phones, tree=tree_of(request.param)) as server:
+        shorten_prompts(server)
+        yield server
 
 
 @pytest.fixture
