@@ -22,12 +22,11 @@ from ari_presence.config import Agi, Config, Http, Pbx, load_config
 from ari_presence.core.events import ConfigChanged, Started
 from ari_presence.core.lamps import LampLayout
 from ari_presence.core.model import Prompts, Settings, UserSettings
-from ari_presence.engine import Engine, Server
+from ari_presence.engine import Engine
 from ari_presence.errors import AriError, AriPresenceError, AriReplacedError, ConfigError, StoreError
 from ari_presence.http.app import create_app
 from ari_presence.http.server import HttpServer
 from ari_presence.log import configure_logging
-from ari_presence.publish.publisher import Publisher
 from ari_presence.service import DaemonService
 from ari_presence.store.base import Stored
 from ari_presence.store.sqlite import FILE_NAME, SqliteStore
@@ -82,7 +81,7 @@ class _Daemon:
         self._writer = StoreWriter(self._store, self._engine.stored)
         stack.callback(self._writer.close)
         self._links = {pbx.name: self._link(pbx) for pbx in config.pbxs}
-        self._add_servers(config, stored, settings.layout)
+        self._add_servers(config, stored)
         lit = frozenset(user for lamps in stored.lamps.values() for user in lamps)
         self._engine.post(Started(time.time(), stored.manual, lit))
         thread = threading.Thread(target=self._engine.run, name="engine", daemon=True)
@@ -98,13 +97,10 @@ class _Daemon:
         address = Address(pbx.name, pbx.url, pbx.username, pbx.password.get_secret_value(), pbx.app, pbx.ca_file)
         return Link(address, self._engine.post)
 
-    def _add_servers(self, config: Config, stored: Stored, layout: LampLayout) -> None:
+    def _add_servers(self, config: Config, stored: Stored) -> None:
         for pbx in config.pbxs:
-            publisher = Publisher(pbx.name, pbx.app, layout, stored.lamps.get(pbx.name, {}), self._engine)
-            startup = stored.servers.get(pbx.name, "")
-            self._engine.servers[pbx.name] = Server(
-                pbx.name, pbx.app, pbx.url, self._links[pbx.name], publisher, startup=startup
-            )
+            lamps, startup = stored.lamps.get(pbx.name, {}), stored.servers.get(pbx.name, "")
+            self._engine.add_server(pbx.name, pbx.app, pbx.url, self._links[pbx.name], lamps, startup)
 
     def _serve_http(self, config: Config, stack: ExitStack) -> None:
         service = DaemonService(self._engine, self._store, self._reload)

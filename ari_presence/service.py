@@ -11,11 +11,12 @@ from ari_presence.core.model import User
 from ari_presence.core.names import UserId
 from ari_presence.core.timers import next_time_of_day, parse_instant, parse_time_of_day, rfc3339
 from ari_presence.core.view import record_json, user_json, why_json
-from ari_presence.engine import Engine, Outcome
+from ari_presence.engine import Engine
 from ari_presence.errors import Refused
 from ari_presence.feed import FeedWatch
 from ari_presence.http.service import ChangeResult, Json, StateChange
 from ari_presence.store.base import Store
+from ari_presence.tickets import Outcome
 
 USERS_PER_CALL = 200  # the engine is never held up for longer than these take to be written down
 

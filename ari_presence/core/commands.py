@@ -5,6 +5,7 @@ The counterpart is `events.py`. Lamps are not commanded: they are the difference
 
 from dataclasses import dataclass
 
+from ari_presence.core.events import CodeDialled
 from ari_presence.core.names import UserId
 from ari_presence.core.userstate import Entry, Layer
 
@@ -24,12 +25,16 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """Store the manual state of a user (None: none) and a line of history; `request` waits for it, if given."""
+    """Store the manual state of a user (None: none) and a line of history; `request` waits for it, if given.
+
+    `before` is what the state was: it comes back when somebody waited and the store did not take the change.
+    """
 
     user: UserId
     entry: Entry | None
     record: Record
     request: int | None
+    before: Entry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ class Claim:
 
     pbx: str
     channel: str
-    then: object | None
+    then: CodeDialled | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,6 +156,16 @@ class ResetAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class NotStored:
+    """A change that somebody waited for was not stored: it did not happen, `before` holds again."""
+
+    at: float
+    user: UserId
+    entry: Entry | None
+    before: Entry | None
+
+
+@dataclass(frozen=True, slots=True)
 class TimerDue:
     """The clock reached the next deadline."""
 
@@ -174,5 +184,6 @@ Event = (
     | LampsChanged
     | Settled
     | ResetAsked
+    | NotStored
     | TimerDue
 )

@@ -50,13 +50,14 @@ def _set_manual(
     model: Model, user: User, entry: Entry | None, at: float, source: str, request: int | None, out: Outcome
 ) -> None:
     """Set or remove the manual state, with its end, its line of history and its lamps."""
+    before = user.manual
     user.put(Layer.MANUAL, entry, at)
     user.hushed = False
     if entry is not None and entry.until is not None:
         model.ends.add(entry.until, user.id)
     layer, now, _ = user.effective(model.settings.states)
     record = Record(at, user.id, now.state, layer, source, now.until, now.message)
-    out.commands.append(Save(user.id, entry, record, request))
+    out.commands.append(Save(user.id, entry, record, request, before))
     out.touched.add(user.id)
 
 
@@ -261,6 +262,16 @@ def _checked_entry(model: Model, event: ev.ChangeAsked) -> Entry | None:
     return _entry(model, event.state, event.source, event.at, event.until, event.message or None)
 
 
+def _on_not_stored(model: Model, event: ev.NotStored, out: Outcome) -> None:
+    """Take a change back, unless another one came after it."""
+    user = model.users.get(event.user)
+    if user is not None and user.manual is event.entry:
+        user.put(Layer.MANUAL, event.before, event.at)
+        if event.before is not None and event.before.until is not None:
+            model.ends.add(event.before.until, user.id)
+        out.touched.add(user.id)
+
+
 def _on_reset(model: Model, event: ev.ResetAsked, out: Outcome) -> None:
     try:
         users = list(model.users.values()) if event.user is None else [_known(model, event.user)]
@@ -426,5 +437,6 @@ _DISPATCH: dict[type, Callable[[Model, Any, Outcome], None]] = {
     ev.LampsChanged: _on_lamps_changed,
     ev.Settled: _on_settled,
     ev.ResetAsked: _on_reset,
+    ev.NotStored: _on_not_stored,
     ev.TimerDue: _on_timer,
 }

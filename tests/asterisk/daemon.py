@@ -348,7 +348,10 @@ def shorten_prompts(server: PrivateAsterisk) -> None:
         path = server.folder / "data/sounds/short" / f"{name}.ulaw"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(bytes([index]) * 800)
-    server.write("pjsip.conf", server.read("pjsip.conf").replace("[phone](!,endpoint)\n", "[phone](!,endpoint)\nlanguage=short\n"))
+    server.write(
+        "pjsip.conf",
+        server.read("pjsip.conf").replace("[phone](!,endpoint)\n", "[phone](!,endpoint)\nlanguage=short\n"),
+    )
     server.cli("module reload res_pjsip.so")
     server.cli("module reload sounds")
 

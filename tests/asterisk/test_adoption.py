@@ -357,7 +357,9 @@ def test_two_changers_at_once_end_in_one_agreed_state(daemon: Daemon) -> None:
                 daemon.server.ari(
                     "POST", "asterisk/variable", variable=f"DEVICE_STATE(Custom:{state}-100)", value="INUSE"
                 )
-                daemon.server.ari("POST", "asterisk/variable", variable="DEVICE_STATE(Custom:presence-100)", value="BUSY")
+                daemon.server.ari(
+                    "POST", "asterisk/variable", variable="DEVICE_STATE(Custom:presence-100)", value="BUSY"
+                )
 
         def operator() -> None:
             for number in range(12):

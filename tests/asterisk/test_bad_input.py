@@ -179,7 +179,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=[22, 16], ids=["22", "16"])
-def encrypted(request: pytest.FixtureRequest, tree_of: Trees, certificate: Path) -> Iterator[tuple[PrivateAsterisk, str]]:
+def encrypted(
+    request: pytest.FixtureRequest, tree_of: Trees, certificate: Path
+) -> Iterator[tuple[PrivateAsterisk, str]]:
     """Start a server that speaks TLS too; gives it and the URL."""
     server = PrivateAsterisk(request.param, tree=tree_of(request.param))
     port = free_port()

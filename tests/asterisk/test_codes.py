@@ -178,9 +178,7 @@ def test_time_of_day_is_the_next_one_in_the_zone_of_the_user(daemon: Daemon, ali
 
 
 @pytest.mark.parametrize("code", ["*76101", "*842101"], ids=str)
-def test_number_of_somebody_else_with_the_right_toggles_that_user(
-    daemon: Daemon, boss: Listener, code: str
-) -> None:
+def test_number_of_somebody_else_with_the_right_toggles_that_user(daemon: Daemon, boss: Listener, code: str) -> None:
     """set_others lets one key set and end another user's state; the own one stays."""
     assert boss.say(code) == ["do-not-disturb", "activated"]
     assert lamps(daemon.server, "101") == expected("dnd")

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import signal
 import sqlite3
 import subprocess
@@ -364,5 +363,5 @@ def test_stopped_daemon_leaves_lamps_and_removes_its_socket(quick: PrivateAsteri
     with other:
         assert other.state("108") == "dnd"
         assert other.cli("reset", "--all").returncode == 0
-        assert os.stat(other.state_dir / "control.sock").st_mode & 0o777 == 0o660
+        assert (other.state_dir / "control.sock").stat().st_mode & 0o777 == 0o660
         assert not other.logged("bug: an event was not carried out")

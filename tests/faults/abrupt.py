@@ -90,6 +90,13 @@ class Member:
         process.stdin.close()
         process.stdout.close()
 
+    def is_back(self) -> bool:
+        """Wait until it is connected and gets events; False when it does not in time."""
+        if not wait_until(lambda: self.ups > 0, UP_S):
+            return False
+        seen = self.events
+        return wait_until(lambda: self.events > seen, UP_S)
+
     def end(self, kind: str) -> None:
         """End its link in one of the ways of `ENDS`."""
         if kind == "kill":
@@ -182,9 +189,7 @@ def torment(server: PrivateAsterisk, rounds: int) -> dict[str, int]:
         for number in range(rounds):
             member, kind = members[number % MEMBERS], ENDS[(number + number // MEMBERS) % len(ENDS)]
             before = f"before end {number + 1} of {rounds} ({kind}): {member.app}"
-            assert wait_until(lambda m=member: m.ups > 0, UP_S), f"{before} did not come back"  # type: ignore[misc]
-            seen = member.events
-            assert wait_until(lambda m=member: m.events > seen, UP_S), f"{before} gets no events"  # type: ignore[misc]
+            assert member.is_back(), f"{before} did not come back, or is deaf"
             member.ups = 0
             member.end(kind)
             done[kind] += 1
@@ -192,8 +197,7 @@ def torment(server: PrivateAsterisk, rounds: int) -> dict[str, int]:
             assert problem is None, f"after end {number + 1} of {rounds} ({kind}): {problem}"
         done["writes"] = flood.written
         for member in members:
-            seen = member.events
-            assert wait_until(lambda m=member: m.ups > 0 and m.events != seen, UP_S), f"{member.app} is deaf"  # type: ignore[misc]
+            assert member.is_back(), f"{member.app} did not come back, or is deaf"
         done["events"] = sum(member.events for member in members)
     return dict(done)
 

@@ -262,7 +262,9 @@ def test_wish_comes_from_what_changed(before: Vector, after: Vector) -> None:
 @given(
     st.times().map(lambda at: time(at.hour, at.minute)),
     st.floats(0, 4_000_000_000),
-    st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Cairo", "Pacific/Apia", "UTC"]),
+    st.sampled_from(
+        ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Cairo", "Pacific/Apia", "UTC"]
+    ),
 )
 def test_next_time_of_day_is_soon_and_later_than_now(at: time, now: float, zone: str) -> None:
     """At most two days ahead (a whole day can be skipped) and never past."""

@@ -14,7 +14,14 @@ from ari_presence.errors import AriDecodeError
 DATA = Path(__file__).parents[1] / "scenarios" / "data" / "ari"
 SAMPLES = [json.loads(line) for path in sorted(DATA.rglob("*.jsonl")) for line in path.read_text().splitlines()]
 MESSAGES = [sample for sample in SAMPLES if "type" in sample]
-TYPES = ["DeviceStateChanged", "StasisStart", "StasisEnd", "ChannelDestroyed", "PlaybackFinished", "ApplicationReplaced"]
+TYPES = [
+    "DeviceStateChanged",
+    "StasisStart",
+    "StasisEnd",
+    "ChannelDestroyed",
+    "PlaybackFinished",
+    "ApplicationReplaced",
+]
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
@@ -22,7 +29,7 @@ anything = st.recursive(
 )
 shaped = st.fixed_dictionaries(
     {"type": st.sampled_from(TYPES)},
-    optional={key: anything for key in ("channel", "args", "device_state", "playback", "timestamp")},
+    optional=dict.fromkeys(("channel", "args", "device_state", "playback", "timestamp"), anything),
 )
 
 
@@ -97,7 +104,9 @@ def test_samples_are_there() -> None:
     assert len(MESSAGES) > 50
 
 
-@pytest.mark.parametrize("frame", ["[" * 100_000, '{"type":"x","y":' + "9" * 5000 + "}", "\ud800"], ids=["deep", "long", "half"])
+@pytest.mark.parametrize(
+    "frame", ["[" * 100_000, '{"type":"x","y":' + "9" * 5000 + "}", "\ud800"], ids=["deep", "long", "half"]
+)
 def test_absurd_frame_is_counted(frame: str) -> None:
     """Depth and length that Python itself refuses."""
     with pytest.raises(AriDecodeError):

@@ -23,8 +23,7 @@ from ari_presence.core.lamps import LampLayout
 from ari_presence.core.model import Settings, UserSettings
 from ari_presence.core.names import UserId
 from ari_presence.core.userstate import StateTable
-from ari_presence.engine import Engine, Server
-from ari_presence.publish.publisher import Publisher
+from ari_presence.engine import Engine
 from private_asterisk import PrivateAsterisk, SipPhone, wait_until
 
 DATA = Path(__file__).parent / "data" / "ari"
@@ -82,8 +81,7 @@ def served(server: PrivateAsterisk) -> Iterator[tuple[Engine, Recording]]:
     )
     link = RecordingLink(Address("hq", server.url, server.ari_user, server.ari_password), engine.post)
     link.recording = recording
-    publisher = Publisher("hq", "ari-presence", LAYOUT, {}, engine)
-    engine.servers["hq"] = Server("hq", "ari-presence", server.url, link, publisher)
+    engine.add_server("hq", "ari-presence", server.url, link, {}, "")
     engine.post(Started(0.0, {}))
     thread = threading.Thread(target=engine.run)
     thread.start()

@@ -17,8 +17,8 @@ from ari_presence.core.events import CodeDialled, Started, TimerDue
 from ari_presence.core.lamps import LampLayout, Presence
 from ari_presence.core.model import Settings
 from ari_presence.core.names import UserId
-from ari_presence.engine import Engine, Server
-from ari_presence.publish.publisher import Answer, Publisher
+from ari_presence.engine import Engine
+from ari_presence.publish.publisher import Answer
 from ari_presence.store.base import Change, ManualChanged
 from tests.unit.publish.fakes import FakeClock, FakeServer
 
@@ -85,8 +85,7 @@ class Replay:
         self.saved: list[ManualChanged] = []
         self._clock = FakeClock()
         self.engine = Engine(settings, self._save, self._fatal, self._clock)
-        publisher = Publisher("hq", "ari-presence", settings.layout, {}, self.engine, self._clock.monotonic)
-        self.engine.servers["hq"] = Server("hq", "ari-presence", "", self, publisher)
+        self.engine.add_server("hq", "ari-presence", "", self, {}, "")
         self.engine.post(Started(self._clock.time(), {}))
         self._play([json.loads(line) for line in lines])
 

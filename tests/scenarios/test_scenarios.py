@@ -56,9 +56,7 @@ def shown(user: str, state: str, source: str, main: str, kind: str, subtype: str
 
 REFUSED = Outcome(heard="sound:beeperr")
 CASES = {
-    "dnd-on": shown(
-        "100", "dnd", "phone:PJSIP/100", "BUSY", "dnd", heard="sound:do-not-disturb sound:activated"
-    ),
+    "dnd-on": shown("100", "dnd", "phone:PJSIP/100", "BUSY", "dnd", heard="sound:do-not-disturb sound:activated"),
     "hangup-in-prompt": shown(
         "100", "lunch", "phone:PJSIP/100", "ONHOLD", "away", "lunch", "sound:digits/3 sound:activated"
     ),

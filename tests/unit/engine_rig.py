@@ -15,9 +15,8 @@ from ari_presence.core.lamps import LampLayout
 from ari_presence.core.model import Prompts, Settings, UserSettings
 from ari_presence.core.names import UserId
 from ari_presence.core.userstate import StateTable
-from ari_presence.engine import Engine, Server
+from ari_presence.engine import Engine
 from ari_presence.errors import AriError, StoreError
-from ari_presence.publish.publisher import Publisher
 from ari_presence.store.base import Change, LampsConfirmed, ManualChanged
 from ari_presence.store.memory import MemoryStore
 from tests.unit.ari.fake_asterisk import FakeAsterisk
@@ -114,8 +113,7 @@ class Rig:
             asterisk.on_change = lambda device, state, pbx=pbx: self.engine.post(  # type: ignore[misc]
                 DeviceSeen(self.clock.wall, pbx, device, DeviceState(state))
             )
-            publisher = Publisher(pbx, "ari-presence", self.settings.layout, {}, self.engine, self.clock.monotonic)
-            self.engine.servers[pbx] = Server(pbx, "ari-presence", "http://127.0.0.1:1", link, publisher)
+            self.engine.add_server(pbx, "ari-presence", "http://127.0.0.1:1", link, {}, "")
         self._thread = threading.Thread(target=self.engine.run, daemon=True)
 
     def start(self, started: Started | None = None) -> None:

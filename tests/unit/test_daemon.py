@@ -3,8 +3,7 @@
 It runs in the test's own thread, as it must for signals; what the test does meanwhile is a script in another.
 """
 
-import gc
-import logging  # noqa: TID251 - the daemon sets it up for its own process
+import logging
 import os
 import signal
 import socket
@@ -13,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,11 +22,14 @@ import structlog
 
 from ari_presence import daemon as module
 from ari_presence import engine
+from ari_presence.ari import link
 from ari_presence.ari.wire import Response
 from ari_presence.cli.client import ControlClient
 from ari_presence.config import parse_config
+from ari_presence.core.lamps import LampLayout
 from ari_presence.core.model import UserSettings
 from ari_presence.core.names import UserId
+from ari_presence.core.userstate import StateTable
 from ari_presence.daemon import notify, run, settings_of
 from ari_presence.errors import ConfigError, ControlError, StoreError
 from ari_presence.store.sqlite import FILE_NAME, SqliteStore
@@ -54,7 +57,12 @@ def _restore() -> Iterator[None]:
     sys.setswitchinterval(interval)
     for number, handler in signals.items():
         signal.signal(number, handler)
-    gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the links notice their end sooner than in reality."""
+    monkeypatch.setattr(link, "POLL_S", 0.02)
 
 
 class Daemon:
@@ -221,14 +229,17 @@ def test_nothing_is_left_behind(ari: FakeAri, daemon: Daemon) -> None:
     assert daemon.run() == 0
 
 
-def test_secret_is_in_no_line_of_the_log(ari: FakeAri, daemon: Daemon, capfd: pytest.CaptureFixture[str]) -> None:
+def test_secret_is_in_no_line_of_the_log(
+    ari: FakeAri, daemon: Daemon, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Connecting, failing and ending never show it."""
+    monkeypatch.setattr(link, "delays", lambda: count(0.02, 0.0))
 
     def script() -> None:
         daemon.ready()
         ari.asterisk.override("GET", "asterisk/info", Response(401, "{}"))
         ari.socket().cut()
-        daemon.eventually(lambda: not daemon.control.get("/pbxs")[0]["connected"])
+        ari.asterisk.wait_for("GET", "asterisk/info", 4)
 
     daemon.run(script)
     logged = capfd.readouterr().err
@@ -260,9 +271,7 @@ def test_taken_application_ends_with_4(ari: FakeAri, daemon: Daemon, capfd: pyte
     assert "another program took the application" in capfd.readouterr().err
 
 
-def test_server_that_is_not_there_is_waited_for(
-    ari: FakeAri, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_server_that_is_not_there_is_waited_for(ari: FakeAri, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Booting is no error: the daemon is up, not ready, and takes changes meanwhile."""
     url = ari.url
     ari.close()
@@ -296,7 +305,7 @@ def test_broken_configuration_starts_nothing(daemon: Daemon, ari: FakeAri) -> No
 def test_state_dir_that_does_not_exist_is_an_error_with_a_remedy(daemon: Daemon) -> None:
     """The daemon makes no folders: it might make them in the wrong place."""
     daemon.write(replace=(str(daemon.state_dir), str(daemon.state_dir) + "-none"))
-    with pytest.raises(ConfigError, match="cannot use state_dir .*-none: No such file .*create it"):
+    with pytest.raises(ConfigError, match=r"cannot use state_dir .*-none: No such file .*create it"):
         daemon.run()
 
 
@@ -416,6 +425,8 @@ def test_reload_without_other_lamps_reads_none_again(ari: FakeAri, daemon: Daemo
 
     def script() -> None:
         daemon.ready()
+        lamps = 2 * len(LampLayout(StateTable()).kinds)  # read at first, and again once they are watched
+        daemon.eventually(lambda: len(ari.asterisk.seen("GET", "deviceStates/.*")) == 2 * lamps)
         ari.asterisk.calls.clear()
         daemon.write('[[user]]\nid = "100"\nname = "Alice"\n')
         daemon.control.call("POST", "/control/reload")
@@ -437,6 +448,7 @@ def test_old_history_is_deleted_and_a_full_disk_survived(
 ) -> None:
     """A store that cannot be written just then is no reason to stop; the next time it works."""
     monkeypatch.setattr(module, "PRUNE_EVERY_S", 0.02)
+    monkeypatch.setattr(module, "SIGNAL_S", 0.02)
     pruned: list[float] = []
     enough = threading.Event()
 
@@ -467,7 +479,13 @@ def test_settings_hold_what_the_model_must_know() -> None:
         _config(
             users={"timezone": "Europe/Berlin"},
             user=[
-                {"id": "100", "name": "Alice", "endpoints": ["PJSIP/Alice"], "groups": ["sales"], "rights": ["set_others"]},
+                {
+                    "id": "100",
+                    "name": "Alice",
+                    "endpoints": ["PJSIP/Alice"],
+                    "groups": ["sales"],
+                    "rights": ["set_others"],
+                },
                 {"id": "101", "timezone": "America/New_York"},
             ],
             state=[{"id": "gym", "digit": "7"}],
@@ -485,7 +503,9 @@ def test_settings_hold_what_the_model_must_know() -> None:
     assert settings.prompts.activated == ("our/done",)
     assert settings.pbxs == ("hq",)
     assert "gym" in settings.states.by_id
-    assert not any(settings.layout.device(i, UserId("1")).startswith("Stasis:") for i in range(len(settings.layout.kinds)))
+    assert not any(
+        settings.layout.device(i, UserId("1")).startswith("Stasis:") for i in range(len(settings.layout.kinds))
+    )
     assert settings.owner("PJSIP/205") == "205"
 
 
@@ -506,7 +526,9 @@ def test_systemd_is_told_where_it_says(folder: Path, abstract: bool) -> None:
         assert systemd.recv(100) == b"READY=1"
 
 
-@pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "/nowhere/at/all"}], ids=["no", "empty", "gone"])
+@pytest.mark.parametrize(
+    "environ", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "/nowhere/at/all"}], ids=["no", "empty", "gone"]
+)
 def test_without_systemd_nothing_happens(environ: dict[str, str]) -> None:
     """A daemon that was started by hand tells nobody."""
     notify(environ, "READY=1")

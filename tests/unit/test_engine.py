@@ -29,9 +29,10 @@ from ari_presence.core.lamps import LampLayout
 from ari_presence.core.model import Prompts
 from ari_presence.core.names import StateId, UserId
 from ari_presence.core.userstate import Entry, StateTable
-from ari_presence.engine import CONFIRM_S, LONGEST_WAIT_S, Engine, Outcome
+from ari_presence.engine import LONGEST_WAIT_S, Engine
 from ari_presence.errors import AriAuthError, Refused, StoreError
-from ari_presence.store.base import ServerSeen
+from ari_presence.store.base import Change, ManualChanged, ServerSeen
+from ari_presence.tickets import CONFIRM_S, Outcome
 from tests.unit.engine_rig import START, Rig, make_settings, running
 
 Ask = Callable[[int, float], Event]
@@ -668,7 +669,9 @@ def test_user_whose_endpoint_is_gone_is_kept_for_a_minute(rig: Rig) -> None:
 def test_reload_without_another_layout_reads_no_lamp_again(rig: Rig) -> None:
     """A new name or right costs Asterisk nothing."""
     rig.asterisk.calls.clear()
-    rig.engine.call(lambda engine: engine.reconfigure(ConfigChanged(rig.clock.wall, replace(rig.settings, exclude=None))))
+    rig.engine.call(
+        lambda engine: engine.reconfigure(ConfigChanged(rig.clock.wall, replace(rig.settings, exclude=None)))
+    )
     rig.sync()
     assert not rig.asterisk.seen("GET", "deviceStates/.*")
 
@@ -755,12 +758,17 @@ def test_stop_ends_after_what_is_queued() -> None:
 def test_engine_needs_no_server() -> None:
     """A change without any server is stored and done."""
     settings = make_settings(())
-    engine_saves: list[object] = []
-    engine = Engine(settings, lambda change, n: (engine_saves.append(change), engine.stored([n] if n else [], None))[1], print)
+    saved: list[Change] = []
+
+    def save(change: Change, request: int | None) -> None:
+        saved.append(change)
+        engine.stored([request] if request is not None else [], None)
+
+    engine = Engine(settings, save, print)
     thread = threading.Thread(target=engine.run)
     thread.start()
     engine.post(Started(time.time(), {}))
     assert engine.ask(setting("away")) == Outcome(True)
-    assert engine_saves
+    assert [type(change) for change in saved] == [ManualChanged]
     engine.stop()
     thread.join(5)

@@ -2,7 +2,7 @@
 
 import io
 import json
-import logging  # noqa: TID251 - plays the part of a library
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -109,7 +109,7 @@ def test_stream_that_fails_stops_nobody(capsys: pytest.CaptureFixture[str]) -> N
     """A full disk or a closed pipe behind the log is no reason to fail, nor to print elsewhere."""
 
     class Broken(io.StringIO):
-        def write(self, text: str) -> int:  # noqa: ARG002
+        def write(self, text: str) -> int:
             raise OSError(28, "No space left on device")
 
     configure_logging(Broken(), "info")

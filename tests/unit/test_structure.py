@@ -30,8 +30,10 @@ LAYERS = {
     "ari_presence.config": ("config_errors", "config_values", "core", "errors"),
     "ari_presence.config_errors": ("errors",),
     "ari_presence.config_values": ("core", "errors"),
-    "ari_presence.engine": ("ari", "core", "errors", "feed", "publish", "store.base"),
-    "ari_presence.service": ("core", "engine", "errors", "feed", "http.service", "store.base"),
+    "ari_presence.tickets": ("core", "errors"),
+    "ari_presence.callers": ("ari.wire", "core", "errors", "publish"),
+    "ari_presence.engine": ("ari", "callers", "core", "errors", "feed", "publish", "store.base", "tickets"),
+    "ari_presence.service": ("core", "engine", "errors", "feed", "http.service", "store.base", "tickets"),
     "ari_presence.cli": ("config", "core", "daemon", "errors", "http.address", "sample"),
 }
 # Call to why nobody makes it; a folder in which it may be made follows.
@@ -51,7 +53,20 @@ BANNED = {
     "datetime.utcfromtimestamp": ("naive times are ambiguous", ""),
 }
 # What the pure core must not touch even by way of the standard library.
-IMPURE = {"asyncio", "http", "io", "logging", "os", "pathlib", "random", "select", "shutil", "signal", "socket", "sqlite3"}
+IMPURE = {
+    "asyncio",
+    "http",
+    "io",
+    "logging",
+    "os",
+    "pathlib",
+    "random",
+    "select",
+    "shutil",
+    "signal",
+    "socket",
+    "sqlite3",
+}
 IMPURE |= {"ssl", "subprocess", "sys", "tempfile", "threading", "time", "urllib", "uuid", "multiprocessing", "queue"}
 # Modules without a unit test file of their own, and where they are tested instead.
 TESTED_ELSEWHERE = {
@@ -60,20 +75,8 @@ TESTED_ELSEWHERE = {
     "ari_presence.errors": "a tree of classes, raised and caught by every test of bad input",
     "ari_presence.core.events": "frozen data, made by every test of the reducer",
     "ari_presence.core.commands": "frozen data, compared by every test of the reducer",
-    "ari_presence.ari.address": "frozen data, used by tests/asterisk",
-    "ari_presence.ari.background": "tests/asterisk, against real servers",
-    "ari_presence.ari.backoff": "tests/asterisk, by every reconnect",
-    "ari_presence.ari.connect": "tests/asterisk, against real servers",
-    "ari_presence.ari.decode": "tests/properties/test_decode.py and tests/scenarios",
-    "ari_presence.ari.link": "tests/asterisk, against real servers",
-    "ari_presence.ari.pipeline": "tests/asterisk, against real servers",
-    "ari_presence.ari.rest": "tests/asterisk, against real servers",
-    "ari_presence.ari.sockets": "tests/asterisk, against real servers",
-    "ari_presence.ari.wire": "tests/asterisk, and by tests/unit/publish/test_requests.py",
-    "ari_presence.engine": "tests/scenarios and tests/asterisk",
-    "ari_presence.service": "tests/asterisk, over HTTP and command line",
-    "ari_presence.feed": "tests/asterisk, by watch and events",
-    "ari_presence.daemon": "tests/asterisk, as a process",
+    "ari_presence.callers": "tests/unit/test_engine.py, through the engine",
+    "ari_presence.tickets": "tests/unit/test_engine.py, through the engine",
     "ari_presence.config_errors": "tests/unit/test_config.py, by its messages",
     "ari_presence.config_values": "tests/unit/test_config.py, value by value",
     "ari_presence.cli.connect": "tests/unit/cli, by every command",
@@ -113,17 +116,18 @@ def layer(module: str) -> str | None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_module_imports_only_what_its_layer_may(module: str) -> None:
-    """cli -> daemon -> engine -> core; the parts around the core do not know each other."""
+    """Cli -> daemon -> engine -> core; the parts around the core do not know each other."""
     rule = layer(module)
     if rule is None:
-        assert module in ("ari_presence", "ari_presence.__main__", "ari_presence.daemon"), f"{module}: which layer is it?"
+        assert module in ("ari_presence", "ari_presence.__main__", "ari_presence.daemon"), (
+            f"{module}: which layer is it?"
+        )
         return
     allowed = (rule, *(f"ari_presence.{name}" for name in LAYERS[rule]))
     wrong = [
         name
         for name in imported(module)
-        if name.startswith("ari_presence.")
-        and not any(name == each or name.startswith(f"{each}.") for each in allowed)
+        if name.startswith("ari_presence.") and not any(name == each or name.startswith(f"{each}.") for each in allowed)
     ]
     assert wrong == []
 

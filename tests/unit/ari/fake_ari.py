@@ -35,25 +35,31 @@ class ServerSocket:
     def __init__(self, handler: BaseHTTPRequestHandler) -> None:
         """Take over a connection."""
         self._handler = handler
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self.ended = threading.Event()
 
     def frame(self, opcode: int, data: bytes) -> None:
         """Send one frame; what a dead client does not take is lost."""
         size = len(data)
         head = bytes([0x80 | opcode]) + (
-            bytes([size]) if size < 126 else struct.pack("!BH", 126, size) if size < 65536 else struct.pack("!BQ", 127, size)
+            bytes([size])
+            if size < 126
+            else struct.pack("!BH", 126, size)
+            if size < 65536
+            else struct.pack("!BQ", 127, size)
         )
-        with self._lock, suppress(OSError):
+        with self.lock, suppress(OSError):
             self._handler.connection.sendall(head + data)
 
     def event(self, kind: str, /, **fields: Any) -> None:
         """Send an event, with the present time unless `timestamp` says otherwise."""
-        self.frame(TEXT, json.dumps({"type": kind, "application": "ari-presence", "timestamp": stamp(), **fields}).encode())
+        self.frame(
+            TEXT, json.dumps({"type": kind, "application": "ari-presence", "timestamp": stamp(), **fields}).encode()
+        )
 
     def raw(self, data: bytes) -> None:
         """Send bytes as they are."""
-        with self._lock, suppress(OSError):
+        with self.lock, suppress(OSError):
             self._handler.connection.sendall(data)
 
     def cut(self) -> None:
@@ -142,12 +148,15 @@ class FakeAri:
         if self.sockets and device in self.asterisk.devices:
             self.sockets[-1].event("DeviceStateChanged", device_state={"name": device, "state": state})
 
-    def serve_websocket(self, socket: ServerSocket) -> None:
-        """Read one websocket to its end."""
+    def register(self, socket: ServerSocket) -> None:
+        """Let a new websocket have the application."""
         self.asterisk.app_known = True
         with self.opened:
             self.sockets.append(socket)
             self.opened.notify_all()
+
+    def serve_websocket(self, socket: ServerSocket) -> None:
+        """Read one websocket to its end."""
         with suppress(EOFError, OSError):
             while (frame := socket.read())[0] != CLOSE:
                 self._take(socket, *frame)
@@ -183,7 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         """Answer a call, or become a websocket."""
         self._serve()
 
@@ -219,13 +228,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(Response(self.ari.upgrade_status, self.ari.upgrade_body))
             return
         key = self.headers["Sec-WebSocket-Key"]
-        self.send_response(101)
-        self.send_header("Upgrade", "websocket")
-        self.send_header("Connection", "Upgrade")
-        self.send_header("Sec-WebSocket-Accept", b64encode(sha1((key + _GUID).encode()).digest()).decode())  # noqa: S324
-        self.end_headers()
+        socket = ServerSocket(self)
+        with socket.lock:  # known from now on, but no event goes out before the answer
+            self.ari.register(socket)
+            self.send_response(101)
+            self.send_header("Upgrade", "websocket")
+            self.send_header("Connection", "Upgrade")
+            self.send_header("Sec-WebSocket-Accept", b64encode(sha1((key + _GUID).encode()).digest()).decode())  # noqa: S324
+            self.end_headers()
         self.close_connection = True
-        self.ari.serve_websocket(ServerSocket(self))
+        self.ari.serve_websocket(socket)
 
 
 @contextmanager

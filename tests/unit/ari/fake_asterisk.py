@@ -81,15 +81,16 @@ class FakeAsterisk:
         """Wait for the `count`-th such call and give it."""
         with self.changed:
             enough = self.changed.wait_for(lambda: len(self.seen(method, path)) >= count, timeout_s)
-            assert enough, f"{method} {path} came {len(self.seen(method, path))} times within {timeout_s} s, not {count}"
+            assert enough, (
+                f"{method} {path} came {len(self.seen(method, path))} times within {timeout_s} s, not {count}"
+            )
             return self.seen(method, path)[count - 1]
 
     # --- answers ------------------------------------------------------------------------------------------------
 
     def answer(self, request: Request, way: str = "ws") -> Response:
         """Answer one call."""
-        path, _, text = request.path.partition("?")
-        path = unquote(path)
+        path = unquote(request.path)
         with self.changed:
             self.calls.append(Call(way, request.method, path, request.query, request.body or ""))
             self.changed.notify_all()
@@ -104,7 +105,7 @@ class FakeAsterisk:
         status, value = found(method, rest, query, body) if found else (404, {"message": "Resource not found"})
         return Response(status, "" if value is None else json.dumps(value))
 
-    def _asterisk(self, method: str, rest: str, query: dict[str, str], _body: str | None) -> tuple[int, Any]:
+    def _asterisk(self, _method: str, rest: str, query: dict[str, str], _body: str | None) -> tuple[int, Any]:
         if rest == "info":
             return 200, {"system": {"version": self.version}, "status": {"startup_time": self.startup}, "build": {}}
         if rest == "ping":
@@ -131,7 +132,7 @@ class FakeAsterisk:
             return 204, None
         return 200, {"name": name, "state": self.lamps.get(name, "UNKNOWN")}
 
-    def _applications(self, method: str, rest: str, query: dict[str, str], body: str | None) -> tuple[int, Any]:
+    def _applications(self, _method: str, rest: str, query: dict[str, str], body: str | None) -> tuple[int, Any]:
         if not self.app_known:
             return 404, {"message": "Application not found"}
         if rest.endswith("/subscription"):

@@ -2,7 +2,9 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import count
 
 import pytest
@@ -71,21 +73,30 @@ def test_only_what_is_missing_is_subscribed(ari: FakeAri, start: Start) -> None:
     assert not other.is_set()
 
 
+def _names(number: int) -> list[str]:
+    return [f"Custom:{number}-{j}" for j in range(8)]
+
+
 def test_many_devices_go_in_small_calls(ari: FakeAri, start: Start) -> None:
     """No call names more than Asterisk takes, none is lost, and all who asked are told."""
     told: list[int] = []
     all_told = threading.Event()
+
+    def done(number: int) -> None:
+        told.append(number)
+        if len(told) == 60:
+            all_told.set()
+
     session = start()
     for i in range(60):
-        session.watch(
-            lambda i=i: [f"Custom:{i}-{j}" for j in range(8)],  # type: ignore[misc]
-            lambda i=i: (told.append(i), all_told.set() if len(told) == 60 else None)[1],  # type: ignore[misc]
-        )
+        session.watch(partial(_names, i), partial(done, i))
     assert all_told.wait(10)
     sources = _sources(ari)
     assert max(map(len, sources)) <= NAMES_PER_CALL
     assert len(sources) < 15
-    assert [name for names in sources for name in names] == [f"deviceState:Custom:{i}-{j}" for i in range(60) for j in range(8)]
+    assert [name for names in sources for name in names] == [
+        f"deviceState:Custom:{i}-{j}" for i in range(60) for j in range(8)
+    ]
     assert told == list(range(60))
 
 
@@ -110,8 +121,14 @@ def test_calls_leave_asterisk_time_for_others(ari: FakeAri, start: Start) -> Non
     began: list[float] = []
     session = start()
     two = threading.Event()
-    session.watch(lambda: [f"Custom:{i}" for i in range(NAMES_PER_CALL)], lambda: began.append(module.time.monotonic()))
-    session.watch(lambda: ["Custom:x"], lambda: (began.append(module.time.monotonic()), two.set())[1])
+
+    def done() -> None:
+        began.append(time.monotonic())
+        if len(began) == 2:
+            two.set()
+
+    session.watch(lambda: [f"Custom:{i}" for i in range(NAMES_PER_CALL)], done)
+    session.watch(lambda: ["Custom:x"], done)
     assert two.wait(5)
     assert began[1] - began[0] >= 2 * hold * 0.95
 

@@ -244,8 +244,12 @@ def test_close_frame_while_connecting_is_tried_again(ari: FakeAri) -> None:
         pytest.param("GET", "asterisk/info", Response(401, "{}"), AriAuthError, id="wrong-password"),
         pytest.param("POST", "bridges/.*", Response(403, "{}"), AriAuthError, id="read-only-user"),
         pytest.param("POST", "bridges/.*", Response(500, "{}"), AriResponseError, id="no-bridge"),
-        pytest.param("PUT", ".*/eventFilter", Response(404, '{"message":"x"}'), AriResponseError, id="application-gone"),
-        pytest.param("POST", "events/.*", Response(404, '{"message":"x"}'), AriResponseError, id="application-not-there"),
+        pytest.param(
+            "PUT", ".*/eventFilter", Response(404, '{"message":"x"}'), AriResponseError, id="application-gone"
+        ),
+        pytest.param(
+            "POST", "events/.*", Response(404, '{"message":"x"}'), AriResponseError, id="application-not-there"
+        ),
         pytest.param("GET", "endpoints", Response(200, '{"a": 1}'), AriError, id="odd-endpoints"),
         pytest.param("GET", "asterisk/info", Response(200, "nonsense"), AriError, id="odd-info"),
     ],

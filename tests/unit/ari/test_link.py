@@ -1,11 +1,11 @@
 """The link as a whole: what it posts, how it notices the end, how it comes back."""
 
 import gc
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -192,7 +192,9 @@ def test_silence_ends_the_link(ari: FakeAri, start: Start, posted: Collector, mo
     assert 0.4 <= time.monotonic() - began < 2
 
 
-def test_pongs_keep_a_quiet_link(ari: FakeAri, start: Start, posted: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pongs_keep_a_quiet_link(
+    ari: FakeAri, start: Start, posted: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A link on which nothing happens stays."""
     monkeypatch.setattr(module, "PING_EVERY_S", 0.05)
     monkeypatch.setattr(module, "SILENCE_S", 0.3)
@@ -356,6 +358,10 @@ def test_nobody_there_is_said_and_tried_again(posted: Collector) -> None:
     assert {(down.fatal, "connection refused" in down.reason) for down in posted.all(LinkDown)} == {(None, True)}
 
 
+def _open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def test_many_reconnects_leave_nothing_open(ari: FakeAri, start: Start, posted: Collector) -> None:
     """Sockets and threads of ended links are gone."""
     start()
@@ -365,12 +371,12 @@ def test_many_reconnects_leave_nothing_open(ari: FakeAri, start: Start, posted: 
         posted.wait(LinkUp, number + 2)
     gc.collect()
     _eventually(lambda: all(s.ended.is_set() for s in ari.sockets[:3]))
-    before, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
+    before, threads = _open_files(), threading.active_count()
     for number in range(3, 15):
         ari.socket(number).cut()
         posted.wait(LinkUp, number + 2)
     gc.collect()
-    _eventually(lambda: len(os.listdir("/proc/self/fd")) <= before + 2 and threading.active_count() <= threads + 2)
+    _eventually(lambda: _open_files() <= before + 2 and threading.active_count() <= threads + 2)
 
 
 @pytest.mark.parametrize("phase", ["serving", "waiting", "connecting"])
@@ -441,7 +447,9 @@ def test_caller_found_after_a_freeze_is_unsure(ari: FakeAri, start: Start, poste
     ]
 
 
-def test_clock_of_asterisk_may_be_wrong(ari: FakeAri, start: Start, posted: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clock_of_asterisk_may_be_wrong(
+    ari: FakeAri, start: Start, posted: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What counts is the difference of the clocks, not what they show."""
     from tests.unit.ari import fake_ari
 
@@ -449,9 +457,7 @@ def test_clock_of_asterisk_may_be_wrong(ari: FakeAri, start: Start, posted: Coll
     start()
     posted.wait(LinkUp)
     ari.socket().event("StasisStart", args=["a"], channel={"id": "1", "name": "PJSIP/100-1"})
-    ari.socket().event(
-        "StasisStart", args=["a"], channel={"id": "2", "name": "PJSIP/100-2"}, timestamp=stamp(5 - 3600)
-    )
+    ari.socket().event("StasisStart", args=["a"], channel={"id": "2", "name": "PJSIP/100-2"}, timestamp=stamp(5 - 3600))
     posted.wait(CodeDialled, 2)
     assert [event.claim for event in posted.all(CodeDialled)] == [ClaimState.FRESH, ClaimState.UNSURE]
 

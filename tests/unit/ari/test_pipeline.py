@@ -175,7 +175,7 @@ def test_close_fails_everything_exactly_once(wire: Wire, answers: Answers) -> No
     pipeline.close()
     pipeline.submit(Group(_requests("y"), answers.of("late")), urgent=True)
     pipeline.answered("2", OK)
-    assert Counter(answers.got) == Counter([(name, None) for name in ("sent", "half", "queued", "late")])  # type: ignore[comparison-overlap]
+    assert Counter(answers.got) == Counter([(name, None) for name in ("sent", "half", "queued", "late")])
 
 
 @pytest.mark.parametrize("request_id", ["2", "0", "", "probe"], ids=["next", "before", "none", "probe"])
@@ -232,10 +232,11 @@ def test_oldest_request_tells_since_when_it_waits(wire: Wire, answers: Answers) 
 
 
 def _hammer(submit: Callable[[int, int], None], threads: int = 4, each: int = 50) -> None:
-    workers = [
-        threading.Thread(target=lambda n=n: [submit(n, i) for i in range(each)])  # type: ignore[misc]
-        for n in range(threads)
-    ]
+    def work(thread: int) -> None:
+        for i in range(each):
+            submit(thread, i)
+
+    workers = [threading.Thread(target=work, args=(thread,)) for thread in range(threads)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -375,7 +376,9 @@ def test_http_pipeline_amid_many_threads_tells_each_group_exactly_once(
             http.pipeline.close()
 
     ari.gate = end_after_some
-    _hammer(lambda n, i: http.pipeline.submit(Group(_requests("asterisk/ping"), answers.of(f"{n}-{i}")), urgent=i % 3 == 0))
+    _hammer(
+        lambda n, i: http.pipeline.submit(Group(_requests("asterisk/ping"), answers.of(f"{n}-{i}")), urgent=i % 3 == 0)
+    )
     names = Counter(name for name, _ in answers.wait(200))
     assert names == Counter({f"{n}-{i}": 1 for n in range(4) for i in range(50)})
 

@@ -6,6 +6,7 @@ import threading
 from base64 import b64encode
 from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import websocket
@@ -94,7 +95,8 @@ def test_send_waits_for_progress_not_for_all() -> None:
 
     thread = threading.Thread(target=take_slowly)
     thread.start()
-    send_all(SimpleNamespace(lock=threading.Lock(), sock=near), texts)
+    web: Any = SimpleNamespace(lock=threading.Lock(), sock=near)
+    send_all(web, texts)
     done.set()
     thread.join(10)
     near.close()
@@ -106,7 +108,7 @@ def test_shut_and_closed_websocket_takes_nothing_more(web: websocket.WebSocket, 
     """Sending on an ended websocket is an OSError; ending it again does no harm."""
     server: ServerSocket = ari.socket()
     shut(web)
-    with pytest.raises(OSError, match="closed|[Bb]roken|[Bb]ad file"):
+    with pytest.raises(OSError, match=r"closed|[Bb]roken|[Bb]ad file"):
         send_all(web, ["a"])
     close(web)
     shut(web)

@@ -7,7 +7,7 @@ import pytest
 from ari_presence.core.devstate import DeviceState, aggregate, is_off, parse_state
 
 # Measured on Asterisk 22.10.1 for every pair, as extension states; INVALID and UNAVAILABLE look alike there.
-COLUMNS = "UNKNOWN NOT_INUSE INUSE BUSY INVALID UNAVAILABLE RINGING RINGINUSE ONHOLD".split()
+COLUMNS = ["UNKNOWN", "NOT_INUSE", "INUSE", "BUSY", "INVALID", "UNAVAILABLE", "RINGING", "RINGINUSE", "ONHOLD"]
 TABLE = """
 UNKNOWN     Idle    Idle    InUse   Busy    Idle    Unavail Ringing Both Hold
 NOT_INUSE   Idle    Idle    InUse   Busy    Idle    Idle    Ringing Both Hold

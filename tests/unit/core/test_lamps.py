@@ -93,7 +93,7 @@ def test_call_of_somebody_available_leaves_the_rest_as_it_was(state: str) -> Non
 
 
 def test_dnd_hides_a_call() -> None:
-    """dnd overrides calls on the whole lamp too."""
+    """Dnd overrides calls on the whole lamp too."""
     entries = {Layer.CALLS: entry("on-call"), Layer.MANUAL: entry("dnd")}
     assert LAYOUT.desired(entries) == vector(joined="BUSY", whole="BUSY", dnd="INUSE")
 
@@ -224,7 +224,13 @@ def test_message_carries_the_end(message: str | None, until: float | None, shown
 
 @pytest.mark.parametrize(
     ("message", "size"),
-    [("x" * 300, 180), ("\u00e9" * 120, 180), ("\u20ac" * 80, 180), ("\U0001f600" * 50, 180), ("x" + "\u20ac" * 80, 178)],
+    [
+        ("x" * 300, 180),
+        ("\u00e9" * 120, 180),
+        ("\u20ac" * 80, 180),
+        ("\U0001f600" * 50, 180),
+        ("x" + "\u20ac" * 80, 178),
+    ],
     ids=["ascii", "two", "three", "four", "shifted"],
 )
 def test_message_is_cut_on_a_character_boundary(message: str, size: int) -> None:
@@ -252,7 +258,9 @@ OFF = LAYOUT.off
         pytest.param(OFF, vector(dnd="BUSY"), {"dnd": True}, None, "dialplan", id="lit-by-fallback"),
         pytest.param(OFF, vector(dnd="RINGING"), {"dnd": True}, None, "pbx:hq", id="lit-oddly"),
         pytest.param(vector(dnd="INUSE"), OFF, {"dnd": False}, None, "pbx:hq", id="dark"),
-        pytest.param(vector(dnd="INUSE"), vector(dnd="INVALID"), {"dnd": False}, None, "dialplan", id="dark-by-fallback"),
+        pytest.param(
+            vector(dnd="INUSE"), vector(dnd="INVALID"), {"dnd": False}, None, "dialplan", id="dark-by-fallback"
+        ),
         pytest.param(OFF, vector(joined="BUSY"), {}, ("dnd",), "pbx:hq", id="main-busy"),
         pytest.param(OFF, vector(joined="ONHOLD"), {}, ("away",), "pbx:hq", id="main-onhold"),
         pytest.param(vector(joined="BUSY"), OFF, {}, (None,), "pbx:hq", id="main-invalid"),

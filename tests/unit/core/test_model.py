@@ -15,7 +15,9 @@ EXCLUDE = re.compile("^PJSIP/trunk", re.ASCII)
 
 
 def settings(
-    endpoints: dict[str, str] | None = None, discover: re.Pattern[str] | None = DISCOVER, exclude: re.Pattern[str] | None = EXCLUDE
+    endpoints: dict[str, str] | None = None,
+    discover: re.Pattern[str] | None = DISCOVER,
+    exclude: re.Pattern[str] | None = EXCLUDE,
 ) -> Settings:
     """Make settings with some listed endpoints."""
     listed = {UserId(user): UserSettings() for user in (endpoints or {}).values()}

@@ -56,7 +56,9 @@ def state(model: Model, user: UserId = ALICE) -> str | None:
     return entry.state if entry else None
 
 
-def ask(model: Model, action: Action, what: str | None = None, user: str = "100", at: float = AT, **more: object) -> Outcome:
+def ask(
+    model: Model, action: Action, what: str | None = None, user: str = "100", at: float = AT, **more: object
+) -> Outcome:
     """Ask for a change as the API does."""
     return reduce(model, ev.ChangeAsked(at, 7, user, action, "api:test", what, **more))  # type: ignore[arg-type]
 
@@ -517,7 +519,10 @@ def test_discovered_users_appear_with_their_listing(model: Model) -> None:
 def test_stored_state_comes_back_with_its_end() -> None:
     """Also for somebody who is discovered later, and an end that passed meanwhile is due at once."""
     model = Model(SETTINGS)
-    stored = {ALICE: Entry(StateId("dnd"), "cli", AT - 9), UserId("200"): Entry(StateId("lunch"), "cli", AT - 99, AT - 1)}
+    stored = {
+        ALICE: Entry(StateId("dnd"), "cli", AT - 9),
+        UserId("200"): Entry(StateId("lunch"), "cli", AT - 99, AT - 1),
+    }
     out = reduce(model, ev.Started(AT, stored))
     assert (state(model), out.touched) == ("dnd", {ALICE, BOSS, CARL})
     listing(model, "PJSIP/200")

@@ -63,9 +63,13 @@ NEXT = [
     pytest.param("Europe/Berlin", "2026-01-15T13:29:59+01:00", "1330", "2026-01-15T13:30:00+01:00", id="second-before"),
     pytest.param("Europe/Berlin", "2026-01-15T23:59:00+01:00", "0000", "2026-01-16T00:00:00+01:00", id="midnight"),
     pytest.param("Europe/Berlin", "2026-12-31T23:30:00+01:00", "0015", "2027-01-01T00:15:00+01:00", id="new-year"),
-    pytest.param("America/New_York", "2026-01-15T22:00:00-05:00", "0700", "2026-01-16T07:00:00-05:00", id="not-utc-day"),
+    pytest.param(
+        "America/New_York", "2026-01-15T22:00:00-05:00", "0700", "2026-01-16T07:00:00-05:00", id="not-utc-day"
+    ),
     # Spring: 02:00 becomes 03:00 (Lord Howe: 02:30), what is skipped is the first instant after.
-    pytest.param("Europe/Berlin", "2026-03-28T22:00:00+01:00", "0230", "2026-03-29T03:00:00+02:00", id="berlin-skipped"),
+    pytest.param(
+        "Europe/Berlin", "2026-03-28T22:00:00+01:00", "0230", "2026-03-29T03:00:00+02:00", id="berlin-skipped"
+    ),
     pytest.param("Europe/Berlin", "2026-03-29T01:59:59+01:00", "0200", "2026-03-29T03:00:00+02:00", id="berlin-edge"),
     pytest.param("Europe/Berlin", "2026-03-29T03:00:00+02:00", "0230", "2026-03-30T02:30:00+02:00", id="berlin-over"),
     pytest.param("Europe/Berlin", "2026-03-28T22:00:00+01:00", "0300", "2026-03-29T03:00:00+02:00", id="berlin-after"),
@@ -80,8 +84,12 @@ NEXT = [
         "Africa/Cairo", "2026-04-23T22:00:00+02:00", "0030", "2026-04-24T01:00:00+03:00", id="cairo-skipped-midnight"
     ),
     # Autumn: what is doubled is the first, and once that is past, tomorrow's.
-    pytest.param("Europe/Berlin", "2026-10-24T22:00:00+02:00", "0230", "2026-10-25T02:30:00+02:00", id="berlin-doubled"),
-    pytest.param("Europe/Berlin", "2026-10-25T02:40:00+02:00", "0230", "2026-10-26T02:30:00+01:00", id="berlin-first-over"),
+    pytest.param(
+        "Europe/Berlin", "2026-10-24T22:00:00+02:00", "0230", "2026-10-25T02:30:00+02:00", id="berlin-doubled"
+    ),
+    pytest.param(
+        "Europe/Berlin", "2026-10-25T02:40:00+02:00", "0230", "2026-10-26T02:30:00+01:00", id="berlin-first-over"
+    ),
     pytest.param("Europe/Berlin", "2026-10-25T02:10:00+01:00", "0230", "2026-10-26T02:30:00+01:00", id="berlin-second"),
     pytest.param(
         "America/New_York", "2026-10-31T22:00:00-04:00", "0130", "2026-11-01T01:30:00-04:00", id="new-york-doubled"
@@ -107,7 +115,9 @@ def test_instant_is_read_and_written_as_rfc3339() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "13:30", "2026-01-31", "2026-01-31T13:30:00", "2026-02-30T00:00:00Z", "9999-12-31T23:59:59Z", "x"], ids=repr
+    "text",
+    ["", "13:30", "2026-01-31", "2026-01-31T13:30:00", "2026-02-30T00:00:00Z", "9999-12-31T23:59:59Z", "x"],
+    ids=repr,
 )
 def test_instant_that_is_none_is_refused(text: str) -> None:
     """Without an offset nobody knows when it is; at the end of time no zone can show it."""

@@ -196,7 +196,12 @@ class World:
     """
 
     def __init__(
-        self, users: Iterable[str] = ("100",), states: StateTable | None = None, *, whole: bool = True, rest: bool = True
+        self,
+        users: Iterable[str] = ("100",),
+        states: StateTable | None = None,
+        *,
+        whole: bool = True,
+        rest: bool = True,
     ) -> None:
         """Make a world whose link is down; `rest` tells whether requests go over the websocket."""
         table = states or StateTable()

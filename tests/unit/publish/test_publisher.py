@@ -182,6 +182,18 @@ def test_own_echo_is_not_adopted(world: World) -> None:
     assert world.adopted == []
 
 
+def test_echo_that_overtakes_the_answer_costs_nothing(world: World) -> None:
+    """The usual order on one socket is no reason to look again."""
+    del world.server.requests[:]
+    world.wish("100", "dnd")
+    world.server.execute()
+    world.tell()
+    world.server.deliver()
+    world.run()
+    assert sum(request.method == "GET" and DND in request.path for request in world.server.requests) == 1
+    assert world.adopted == []
+
+
 def test_late_echoes_change_nothing(world: World) -> None:
     """Echoes of long ago, in any order, are looked into and found void."""
     world.hold_events = True
@@ -345,7 +357,14 @@ def test_foreign_change_between_write_and_read_back_is_adopted(world: World) -> 
 def test_lamp_of_a_stranger_is_left_alone(world: World) -> None:
     """Devices of nobody we know are none of our business."""
     before = len(world.server.requests)
-    for device in ("Custom:dnd-999", "Custom:lamp", "park:presence-100", "PJSIP/100", "Stasis:group-sales", "Custom:x-100"):
+    for device in (
+        "Custom:dnd-999",
+        "Custom:lamp",
+        "park:presence-100",
+        "PJSIP/100",
+        "Stasis:group-sales",
+        "Custom:x-100",
+    ):
         world.server.watched.add(device.lower())
         world.server.set(device, "BUSY")
     world.run()
@@ -365,6 +384,23 @@ def test_stale_lamp_is_corrected(world: World) -> None:
     assert world.adopted == []
     assert world.state() == "lunch"
     assert world.is_right()
+
+
+def test_fallback_under_way_during_the_connect_is_adopted_when_it_is_done(world: World) -> None:
+    """Lamps that differ at the connect must be the same at two reads: half a wish is none."""
+    world.wish("100", "dnd")
+    world.run()
+    world.disconnect()
+    world.hold_events = True  # no subscription tells of it
+    world.server.set(DND, "INVALID")
+    world.connect(settle=False)
+    world.run(QUIET_S - 0.01)
+    world.server.set(LUNCH, "BUSY")
+    world.run(0.02)
+    world.server.set(JOINED, "ONHOLD")
+    world.run()
+    assert [(wish.states, wish.main) for _, wish in world.adopted] == [({"dnd": False, "lunch": True}, ("away",))]
+    assert world.state() == "lunch"
 
 
 @pytest.mark.parametrize("daemon", [True, False], ids=["new-daemon", "new-link"])

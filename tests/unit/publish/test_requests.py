@@ -38,7 +38,9 @@ def test_stasis_lamp_is_written_as_a_resource() -> None:
 
 
 @pytest.mark.parametrize(
-    "message", ["", "back at 2, or 3", "a|b;c=d&e\"f'${x}", "\u00e9\u20ac\U0001f600"], ids=["none", "comma", "odd", "utf8"]
+    "message",
+    ["", "back at 2, or 3", "a|b;c=d&e\"f'${x}", "\u00e9\u20ac\U0001f600"],
+    ids=["none", "comma", "odd", "utf8"],
 )
 def test_presence_goes_as_base64_in_four_fields(message: str) -> None:
     """A comma in a plain message would cut it: type, subtype and message in base64, option e."""
@@ -117,7 +119,9 @@ def test_presences_come_back_as_they_were_written() -> None:
     assert lamps.presence_values(answer, 2) == [Presence("away", "lunch", "back, at 2"), Presence("not_set")]
 
 
-@pytest.mark.parametrize("text", ["away,bHVu", "away,!!,", "away,/w==,", ""], ids=["cut", "no-base64", "no-utf8", "empty"])
+@pytest.mark.parametrize(
+    "text", ["away,bHVu", "away,!!,", "away,/w==,", ""], ids=["cut", "no-base64", "no-utf8", "empty"]
+)
 def test_presences_that_make_no_sense_are_nothing(text: str) -> None:
     """A presence that cannot be read is written again, blindly."""
     assert lamps.presence_values(value_of(text), 1) is None
