@@ -4,9 +4,12 @@ The library reads each frame with three system calls and writes each with one. E
 interpreter, which under load costs more than the call; a buffer below it makes that one for many frames.
 """
 
+import select
 import socket
+import ssl
+import threading
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, cast
 
 import websocket
@@ -15,12 +18,18 @@ CHUNK_BYTES = 65536
 
 
 class _Buffered:
-    """A socket that reads ahead; everything else is the socket's own. For one reading thread."""
+    """A socket that reads ahead; everything else is the socket's own. One thread reads, any may send.
+
+    Over TLS the two are kept apart by a lock: before Python 3.13.2 one connection must not be read and written at the same
+    time. The reader waits for the descriptor without it, so that senders wait for no more than one record.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._data = b""
         self._at = 0
+        self.tls = isinstance(sock, ssl.SSLSocket)
+        self._lock: AbstractContextManager[object] = threading.Lock() if self.tls else nullcontext()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
@@ -28,10 +37,28 @@ class _Buffered:
     def recv(self, size: int) -> bytes:
         """Give up to `size` bytes, as `socket.recv` does; b"" at the end."""
         if self._at == len(self._data):
-            self._data, self._at = self._sock.recv(CHUNK_BYTES), 0
+            if isinstance(self._sock, ssl.SSLSocket):
+                self._wait(self._sock)
+            with self._lock:
+                self._data, self._at = self._sock.recv(CHUNK_BYTES), 0
         part = self._data[self._at : self._at + size]
         self._at += len(part)
         return part
+
+    def _wait(self, sock: ssl.SSLSocket) -> None:
+        with self._lock:
+            if sock.pending():
+                return
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        timeout_s = sock.gettimeout()
+        if not poll.poll(None if timeout_s is None else timeout_s * 1000):
+            raise TimeoutError("timed out")
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Send some of the data and say how much."""
+        with self._lock:
+            return self._sock.send(data)
 
 
 def buffer(web: websocket.WebSocket) -> None:
@@ -52,7 +79,7 @@ def send_all(web: websocket.WebSocket, texts: Sequence[str]) -> None:
     with web.lock:  # the library's own, so that a ping does not land in the middle
         if web.sock is None:
             raise OSError("closed")
-        for piece in frames if hasattr(web.sock, "getpeercert") else [b"".join(frames)]:
+        for piece in frames if getattr(web.sock, "tls", False) else [b"".join(frames)]:
             rest = memoryview(piece)
             while rest:  # unlike `sendall`, the time limit is for some progress, not for all: distant servers are slow
                 rest = rest[web.sock.send(rest) :]
