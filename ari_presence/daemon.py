@@ -51,6 +51,7 @@ def run(config_path: Path, environ: Mapping[str, str]) -> int:
         ConfigError: The configuration cannot be used, another daemon runs, or a socket cannot be opened.
         StoreError: The store cannot be opened.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     configure_logging(sys.stderr)
     sys.setswitchinterval(SWITCH_S)
     config = load_config(config_path, environ)
@@ -59,6 +60,7 @@ def run(config_path: Path, environ: Mapping[str, str]) -> int:
         daemon = _Daemon(config, config_path, environ, stack)
         del config  # thousands of listed users: what is needed of them is in the model's settings
         gc.collect()
+        gc.freeze()  # what is here stays: later collections need not look at it
         return daemon.serve()
 
 

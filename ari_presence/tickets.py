@@ -51,6 +51,7 @@ class Tickets:
         self._told = told
         self._open: dict[int, Ticket] = {}
         self._alarms: list[tuple[float, int]] = []
+        self._late: dict[int, Ticket] = {}  # settled as failed before the store had answered
 
     def __len__(self) -> int:
         return len(self._open)
@@ -85,13 +86,15 @@ class Tickets:
         """
         lost: list[cmd.Save] = []
         for request in requests:
-            ticket = self._open.get(request)
+            ticket = self._open.get(request) or self._late.get(request)
             if ticket is None:
                 continue
             if error is not None:
                 lost.append(ticket.saves[ticket.stored])
             ticket.stored += 1
             ticket.error = ticket.error or error
+            if ticket.stored >= len(ticket.saves):
+                self._late.pop(request, None)
         return lost
 
     def check(self, requests: Iterable[int]) -> None:
@@ -131,6 +134,7 @@ class Tickets:
         error = ticket.error
         if error is None and ticket.stored < len(ticket.saves):
             error = StoreError("the store did not answer in time: look at the disk of state_dir")
+            self._late[ticket.request] = ticket
         missing = self._unconfirmed(ticket)
         if ticket.future is None:
             self._told(ticket.request, error is None and not missing)

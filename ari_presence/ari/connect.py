@@ -6,6 +6,7 @@ without a name, never delete a subscription: an ending socket can deadlock ARI w
 socket live by an event of our own, since one that opens during the old one's teardown can be deaf.
 """
 
+import re
 import ssl
 import time
 from collections.abc import Callable, Sequence
@@ -27,7 +28,7 @@ from ari_presence.errors import AriAuthError, AriConnectionError, AriDecodeError
 STEP_TIMEOUT_S = 3.0
 LIVE_TIMEOUT_S = 2.0
 PROBE_TIMEOUT_S = 2.0
-FIRST_WITH_REST_OVER_WS = (20, 14)
+FIRST_WITH_REST_OVER_WS = {20: 14, 21: 9, 22: 4}  # series to its first release that has it; none before, all after
 UNUSED_EVENTS = (
     "ChannelVarset",
     "ChannelDialplan",
@@ -169,8 +170,9 @@ def _prove_live(address: Address, rest: Rest, session: Session) -> None:
 
 def _probe(session: Session) -> bool:
     """Find out whether requests over the websocket are answered; servers that are surely too old are not asked."""
-    numbers = session.version.rpartition("/")[2].removeprefix("certified-").split(".")
-    if numbers[0].isdigit() and int(numbers[0]) < FIRST_WITH_REST_OVER_WS[0]:
+    match = re.search(r"(\d+)\.(\d+)", session.version)
+    series, release = (int(match[1]), int(match[2])) if match else (23, 0)
+    if series < min(FIRST_WITH_REST_OVER_WS) or release < FIRST_WITH_REST_OVER_WS.get(series, 0):
         return False
     answers: list[Response] = []
 

@@ -137,11 +137,20 @@ class WebSocketPipeline:
             request_id = str(self._count)
             self._flying.append((request_id, now, group))
             frames.append(request.frame(request_id))
+            if len(self._flying) == 1 and self._lanes.urgent:  # the main lamp of a caller need not wait for its company
+                if not self._send(frames):
+                    return
+                frames = []
+        if frames:
+            self._send(frames)
+
+    def _send(self, frames: list[str]) -> bool:
         try:
-            if frames:
-                send_all(self._socket, frames)
+            send_all(self._socket, frames)
         except OSError:
             shut(self._socket)  # the reader notices and fails everything
+            return False
+        return True
 
 
 class HttpPipeline:

@@ -1,5 +1,6 @@
 """ARI over plain HTTP: for connecting, for slow background calls, and for servers without REST over WebSocket."""
 
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ from ari_presence.ari.wire import Request, Response
 from ari_presence.errors import AriAuthError, AriConnectionError, AriDecodeError, AriResponseError
 
 CALL_TIMEOUT_S = 5.0
+IDLE_S = 10.0  # Asterisk ends an idle connection after 15 s (`session_keep_alive` in http.conf)
 
 
 class Rest:
@@ -30,6 +32,7 @@ class Rest:
         self._session.auth = HTTPBasicAuth(username.encode(), password.encode())
         if ca_file is not None:
             self._session.verify = str(ca_file)
+        self._used = time.monotonic()
         self.where = urlsplit(url).netloc
 
     def call(self, request: Request, timeout_s: float = CALL_TIMEOUT_S) -> Response:
@@ -39,6 +42,10 @@ class Rest:
             AriConnectionError: No answer, or the server is booting (503, or 404 without a JSON body).
             AriAuthError: 401, 403, or the certificate does not verify.
         """
+        now = time.monotonic()
+        if now - self._used > IDLE_S:
+            self._session.close()  # Asterisk may be closing the kept connection at this very moment
+        self._used = now
         try:
             reply = self._session.request(
                 request.method,
@@ -50,9 +57,7 @@ class Rest:
                 allow_redirects=False,
             )
         except requests.exceptions.SSLError as error:
-            if "certificate verify failed" not in str(
-                error
-            ):  # a handshake that broke off: it may be starting or ending
+            if "certificate verify failed" not in str(error):  # the handshake broke off: it may be starting or ending
                 raise AriConnectionError(f"{self.where}: {_cause(error)}") from None
             raise AriAuthError(f"{self.where}: the TLS certificate does not verify ({_cause(error)})") from None
         except requests.RequestException as error:

@@ -28,7 +28,17 @@ SMALL = StateTable([state for state in BUILTIN if state.id not in ("lunch", "awa
 FULL = StateTable([replace(state, expires_s=90) if state.id == "brb" else state for state in BUILTIN])
 USERS = ("100", "101", "200", "300", "nobody")
 ENDPOINTS = ("PJSIP/100", "PJSIP/100-mobile", "PJSIP/101", "PJSIP/200", "PJSIP/300", "PJSIP/trunk", "Local/x", "")
-CODES = ("dnd,on", "dnd,off", "dnd,toggle", "dnd-key,100", "dnd-key,101", "state,0", "state,3", "state,3101", "state,9")
+CODES: tuple[str, ...] = (
+    "dnd,on",
+    "dnd,off",
+    "dnd,toggle",
+    "dnd-key,100",
+    "dnd-key,101",
+    "state,0",
+    "state,3",
+    "state,3101",
+    "state,9",
+)
 CODES = (*CODES, "state,5*7", "state,3*0", "state,2**1330", "state,7", "", "x")
 LAYOUT = LampLayout(FULL)
 
@@ -48,7 +58,7 @@ vectors = st.tuples(*[devices] * len(LAYOUT.kinds)).map(LAYOUT.vector)
 settable = st.tuples(*[devices.filter(lambda s: s is not DeviceState.UNKNOWN)] * len(LAYOUT.kinds)).map(LAYOUT.vector)
 pbxs = st.sampled_from(["hq", "branch"])
 channels = st.sampled_from(["c1", "c2"])
-users = st.sampled_from(USERS)
+users = st.sampled_from([UserId(user) for user in USERS])
 wishes = st.builds(
     Wish,
     st.dictionaries(states, st.booleans()),
@@ -130,7 +140,7 @@ def test_no_sequence_of_events_makes_reduce_raise(history: list[ev.Event]) -> No
         out = reduce(model, each)
         for command in out.commands:
             if isinstance(command, Claim) and command.then is not None:
-                reduce(model, command.then)  # type: ignore[arg-type]
+                reduce(model, command.then)
         layout = model.settings.layout
         for person in model.users.values():
             why_json(model, person)
@@ -155,7 +165,7 @@ def test_what_changes_is_touched(history: list[ev.Event]) -> None:
 def test_what_is_stored_is_what_is_set(history: list[ev.Event]) -> None:
     """The saves, replayed, give the manual states of the model: a restart loses nothing."""
     model = Model(CONFIGS[0])
-    stored: dict[str, Entry | None] = {}
+    stored: dict[UserId, Entry | None] = {}
     for each in history:
         if isinstance(each, ev.Started):
             stored.update(each.manual)

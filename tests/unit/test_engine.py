@@ -169,6 +169,17 @@ def test_change_that_cannot_be_stored_is_an_error(rig: Rig) -> None:
     assert rig.stored() == "dnd"
 
 
+def test_change_that_cannot_be_stored_is_taken_back(rig: Rig) -> None:
+    """Model and lamps show again what is stored: a state that a restart would lose is none."""
+    rig.engine.ask(setting("lunch"))
+    rig.store_error = StoreError("disk full: make room")
+    with pytest.raises(StoreError):
+        rig.engine.ask(setting("dnd"))
+    rig.sync()
+    assert (rig.manual(), rig.stored()) == ("lunch", "lunch")
+    assert (rig.lamp("Custom:lunch-100"), rig.lamp("Custom:dnd-100")) == ("INUSE", "NOT_INUSE")
+
+
 def test_store_that_does_not_answer_is_an_error_after_three_seconds(rig: Rig, pool: ThreadPoolExecutor) -> None:
     """A disk that hangs holds up nobody for longer."""
     rig.store_works = False

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -36,6 +37,8 @@ SETTINGS = Settings(
     pbxs=("hq",),
 )
 
+C = TypeVar("C", bound=Command)
+
 
 @pytest.fixture
 def model() -> Model:
@@ -57,10 +60,10 @@ def state(model: Model, user: UserId = ALICE) -> str | None:
 
 
 def ask(
-    model: Model, action: Action, what: str | None = None, user: str = "100", at: float = AT, **more: object
+    model: Model, action: Action, what: str | None = None, user: str = "100", at: float = AT, **more: Any
 ) -> Outcome:
     """Ask for a change as the API does."""
-    return reduce(model, ev.ChangeAsked(at, 7, user, action, "api:test", what, **more))  # type: ignore[arg-type]
+    return reduce(model, ev.ChangeAsked(at, 7, user, action, "api:test", what, **more))
 
 
 def dial(model: Model, args: str, name: str = "PJSIP/100-0000001f", claim: str = "CLAIMED", at: float = AT) -> Outcome:
@@ -79,9 +82,9 @@ def kinds(out: Outcome) -> list[str]:
     return [type(command).__name__ for command in out.commands if not isinstance(command, Note)]
 
 
-def first(out: Outcome, kind: type[Command]) -> Command:  # type: ignore[valid-type]
+def first(out: Outcome, kind: type[C]) -> C:
     """Give the first command of a kind."""
-    return next(command for command in out.commands if isinstance(command, kind))  # type: ignore[arg-type]
+    return next(command for command in out.commands if isinstance(command, kind))
 
 
 # -- changes over HTTP, CLI, AGI
@@ -169,7 +172,7 @@ def test_change_of_nothing_saves_nothing_but_is_confirmed(model: Model) -> None:
     ],
 )
 def test_nonsense_is_refused_and_changes_nothing(
-    model: Model, user: str, what: str, more: dict[str, object], code: str
+    model: Model, user: str, what: str, more: dict[str, Any], code: str
 ) -> None:
     """One answer, with a word for programs, and a line in the log."""
     out = ask(model, Action.SET, what, user, **more)
@@ -273,7 +276,7 @@ def test_end_is_set_in_the_users_zone_and_said(model: Model, args: str, until: s
     assert entry.until is not None
     assert AT < entry.until <= AT + 86400
     assert datetime.fromtimestamp(entry.until, BERLIN).strftime("%H:%M") == until
-    play = first(reduce(model, ev.Settled(AT, track.request, True)), Play)  # type: ignore[union-attr]
+    play = first(reduce(model, ev.Settled(AT, track.request, True)), Play)
     assert isinstance(play, Play)
     assert play.media[-2:] == said
 
@@ -354,7 +357,7 @@ def test_others_state_is_said_without_a_right(model: Model) -> None:
 def test_unconfirmed_change_plays_the_error(model: Model) -> None:
     """Stored but not confirmed in time, or not stored: no confirmation is heard."""
     track = first(dial(model, "dnd,on"), Track)
-    play = first(reduce(model, ev.Settled(AT, track.request, False)), Play)  # type: ignore[union-attr]
+    play = first(reduce(model, ev.Settled(AT, track.request, False)), Play)
     assert isinstance(play, Play)
     assert play.media == ("sound:beeperr",)
     assert state(model) == "dnd"
@@ -373,7 +376,7 @@ def test_caller_is_let_go_when_the_prompt_is_over(model: Model) -> None:
 def test_caller_who_is_gone_hears_nothing_and_loses_nothing(model: Model, event: ev.Event, when: str) -> None:
     """The change is made before the prompt, so that a hang-up cannot lose it."""
     track = first(dial(model, "dnd,on"), Track)
-    request = track.request  # type: ignore[union-attr]
+    request = track.request
     if when == "playing":
         reduce(model, ev.Settled(AT, request, True))
     reduce(model, event)

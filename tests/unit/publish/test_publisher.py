@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from ari_presence.core import events as ev
+from ari_presence.core.features import Action
 from ari_presence.core.lamps import NOT_SET, LampLayout, Presence
 from ari_presence.core.names import UserId
 from ari_presence.core.userstate import BUILTIN, StateTable
@@ -136,7 +137,7 @@ def test_urgent_change_goes_before_bulk() -> None:
     world.connect()
     everybody = list(world.model.users)
     for user in everybody:
-        world.feed(ev.ChangeAsked(world.clock.time(), 1, user, ev.Action.SET, "cli", "away"))
+        world.feed(ev.ChangeAsked(world.clock.time(), 1, user, Action.SET, "cli", "away"))
     del world.server.requests[:]
     world.wish("1399", "dnd", urgent=True)
     world.server.execute()

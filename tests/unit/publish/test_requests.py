@@ -1,7 +1,7 @@
 """The ARI calls that write and read lamps: their text, their limits, and answers that make no sense."""
 
 import json
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from urllib.parse import quote_plus
 
 import pytest
@@ -96,7 +96,7 @@ def test_question_for_presences_keeps_the_limits() -> None:
     block = LONGEST[: lamps.PRESENCES_PER_CALL]
     request = lamps.read_presences("a" * 72 + "-reader", block)
     assert len(f"GET /ari/{request.path}?variable={quote_plus(dict(request.query)['variable'])} HTTP/1.1") <= HTTP_LINE
-    longest = len("unavailable,") + len(lamps.b64encode(b"x" * 40)) + 1 + len(lamps.b64encode(b"x" * 180)) + 1
+    longest = len("unavailable,") + len(b64encode(b"x" * 40)) + 1 + len(b64encode(b"x" * 180)) + 1
     assert longest * len(block) < VAR_BUF_SIZE
 
 
