@@ -51,7 +51,8 @@ def run(config_path: Path, environ: Mapping[str, str]) -> int:
         ConfigError: The configuration cannot be used, another daemon runs, or a socket cannot be opened.
         StoreError: The store cannot be opened.
     """
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
+    with suppress(ValueError):  # not in the main thread: only tests do that
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     configure_logging(sys.stderr)
     sys.setswitchinterval(SWITCH_S)
     config = load_config(config_path, environ)

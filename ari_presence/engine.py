@@ -21,14 +21,15 @@ from ari_presence.ari.wire import Request, Response
 from ari_presence.callers import Callers
 from ari_presence.core import commands as cmd
 from ari_presence.core import events as ev
-from ari_presence.core.lamps import NOT_SET, LampLayout, Presence, Vector, Wish
+from ari_presence.core.lamps import NOT_SET, Presence, Vector, Wish
 from ari_presence.core.model import Model, Settings
 from ari_presence.core.names import UserId
 from ari_presence.core.reducer import reduce
 from ari_presence.core.view import user_json
 from ari_presence.errors import AriError, StoreError
 from ari_presence.feed import Feed
-from ari_presence.publish.publisher import Answer, Publisher
+from ari_presence.publish.host import Answer
+from ari_presence.publish.publisher import Publisher
 from ari_presence.store.base import Change, LampsConfirmed, ManualChanged, ServerSeen
 from ari_presence.tickets import CONFIRM_S, Outcome, Ticket, Tickets
 
@@ -373,10 +374,14 @@ class Engine:
 
     # --- what the publishers need (publisher.Host) --------------------------------------------------------------
 
-    def desired(self, user: UserId) -> tuple[Vector, Presence]:
-        """Say what a user's lamps should show; all off for nobody and for a user whose lamps were reset."""
+    def desired(self, user: UserId) -> tuple[Vector, Presence] | None:
+        """Say what a user's lamps should show: all off for nobody and after a reset, None while it is not known who it is."""
         layout = self.model.settings.layout
         person = self.model.users.get(user)
+        if person is None and user in self.model.lit:
+            return (
+                None  # not every server has listed its endpoints yet, or theirs has been missing for less than a minute
+            )
         if person is None or person.hushed:
             return layout.off, NOT_SET
         entries = person.entries
@@ -396,6 +401,6 @@ class Engine:
             requests, lambda responses: self._inbox.put(_Answered(done, responses)), urgent=urgent
         )
 
-    def watch(self, pbx: str, user: UserId, layout: LampLayout) -> None:
-        """Subscribe to a user's lamps; what changed before that is found by reading once more."""
-        self.servers[pbx].link.watch(lambda: layout.watched(user), lambda: self._inbox.put(_Watched(pbx, user)))
+    def watch(self, pbx: str, user: UserId, devices: Callable[[], Sequence[str]]) -> None:
+        """Subscribe to lamps of a user; what changed before that is found by reading once more."""
+        self.servers[pbx].link.watch(devices, lambda: self._inbox.put(_Watched(pbx, user)))

@@ -125,7 +125,7 @@ class Background:
         while self._names and not self._over:
             names = self._names[:NAMES_PER_CALL]
             body = json.dumps({"eventSource": [f"deviceState:{name}" for name in names]})
-            rest.need(Request("POST", path, body=body))
+            rest.need(Request("POST", path, body=body), body=False)  # it lists all devices: megabytes at the end
             del self._names[: len(names)]
         if not self._over:
             dones, self._dones = self._dones, []

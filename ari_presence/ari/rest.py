@@ -35,8 +35,8 @@ class Rest:
         self._used = time.monotonic()
         self.where = urlsplit(url).netloc
 
-    def call(self, request: Request, timeout_s: float = CALL_TIMEOUT_S) -> Response:
-        """Make one call; an error status is returned like any other.
+    def call(self, request: Request, timeout_s: float = CALL_TIMEOUT_S, *, body: bool = True) -> Response:
+        """Make one call; an error status is returned like any other. Without `body` that of a success is thrown away.
 
         Raises:
             AriConnectionError: No answer, or the server is booting (503, or 404 without a JSON body).
@@ -55,7 +55,11 @@ class Rest:
                 headers={} if request.body is None else {"Content-Type": "application/json"},
                 timeout=timeout_s,
                 allow_redirects=False,
+                stream=not body,
             )
+            if not body and reply.ok:
+                reply.raw.drain_conn()
+                return Response(reply.status_code)
         except requests.exceptions.SSLError as error:
             if "certificate verify failed" not in str(error):  # the handshake broke off: it may be starting or ending
                 raise AriConnectionError(f"{self.where}: {_cause(error)}") from None
@@ -65,14 +69,14 @@ class Rest:
         if reply.status_code in (401, 403):
             remedy = "check username and password against ari.conf" if reply.status_code == 401 else _FORBIDDEN
             raise AriAuthError(f"{self.where}: Asterisk answered {reply.status_code}: {remedy}")
-        body = reply.content.decode(errors="replace")  # ARI is UTF-8; `reply.text` would search megabytes for a charset
-        if reply.status_code == 503 or (reply.status_code == 404 and not body.lstrip().startswith("{")):
+        text = reply.content.decode(errors="replace")  # ARI is UTF-8; `reply.text` would search megabytes for a charset
+        if reply.status_code == 503 or (reply.status_code == 404 and not text.lstrip().startswith("{")):
             raise AriConnectionError(f"{self.where}: ARI is not there (yet): answer {reply.status_code}")
-        return Response(reply.status_code, body)
+        return Response(reply.status_code, text)
 
-    def need(self, request: Request, timeout_s: float = CALL_TIMEOUT_S) -> Response:
+    def need(self, request: Request, timeout_s: float = CALL_TIMEOUT_S, *, body: bool = True) -> Response:
         """Make a call that must succeed; raises AriResponseError besides what `call` raises."""
-        response = self.call(request, timeout_s)
+        response = self.call(request, timeout_s, body=body)
         if not response.ok:
             raise AriResponseError(response.status, request.path, error_text(response))
         return response

@@ -4,7 +4,7 @@ A user's lamps are a *vector*: one device state for each kind of lamp, in the or
 one object, so ten thousand users who are available cost ten thousand references.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 
@@ -78,6 +78,14 @@ class LampLayout:
     def seen(self, index: int, value: DeviceState) -> DeviceState:
         """Give what a lamp shows: one that Asterisk does not know yet counts as off."""
         return self.off[index] if value is DeviceState.UNKNOWN else value
+
+    def has_no_provider(self, values: Sequence[DeviceState | None]) -> bool:
+        """Tell whether lamps read as they do without func_devstate: every `Custom:` lamp is INVALID.
+
+        The plain dialplan writes INVALID too, but only where a state lamp was lit.
+        """
+        custom = [value for kind, value in zip(self.kinds, values, strict=True) if kind != WHOLE]
+        return len(custom) > 3 and all(value is DeviceState.INVALID for value in custom)
 
     def vector(self, values: Vector) -> Vector:
         """Give the one object that stands for equal vectors."""

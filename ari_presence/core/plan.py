@@ -3,10 +3,12 @@
 Values, not actions: `publish` turns them into requests. Sorted by kind, the main lamp first, so logs and tests repeat.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ari_presence.core.devstate import DeviceState
-from ari_presence.core.lamps import LampLayout, Presence, Vector
+from ari_presence.core.lamps import WHOLE, LampLayout, Vector
+from ari_presence.core.names import StateId, UserId, is_state_id, state_device, whole_device
 from ari_presence.errors import PublishError
 
 
@@ -63,9 +65,13 @@ def parse_lamps(layout: LampLayout, text: str) -> Vector:
     return layout.vector(tuple(values))
 
 
-@dataclass(slots=True)
-class Shown:
-    """What we know one server shows for one user: the lamps last confirmed, the presence last written (if known)."""
-
-    vector: Vector
-    presence: Presence | None
+def gone_lamps(layout: LampLayout, user: UserId, text: str) -> Iterator[str]:
+    """Name the devices of lamps that `lamps_text` wrote down under another layout and that are of no kind any more."""
+    for part in text.split():
+        kind = part.partition("=")[0]
+        if kind in layout.kinds:
+            continue
+        if kind == WHOLE:
+            yield whole_device(user)
+        elif is_state_id(kind):
+            yield state_device(StateId(kind), user)

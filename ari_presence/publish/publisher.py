@@ -15,48 +15,25 @@ from dataclasses import dataclass
 from itertools import islice
 from math import inf
 from time import monotonic
-from typing import Protocol
 
 import structlog
 
 from ari_presence.ari.wire import Request, Response
 from ari_presence.core.devstate import DeviceState
-from ari_presence.core.lamps import LampLayout, Presence, Vector, Wish
+from ari_presence.core.lamps import LampLayout, Presence, Vector
 from ari_presence.core.names import UserId
-from ari_presence.core.plan import Change, apply, lamps_text, parse_lamps, plan
+from ari_presence.core.plan import Change, apply, gone_lamps, lamps_text, parse_lamps, plan
 from ari_presence.publish import requests as lamps
+from ari_presence.publish.host import Host
+from ari_presence.publish.reader import LampReader
 
 QUIET_S = 0.2
+LATE_S = 5.0  # so long after a connect Asterisk may still carry out what the link before has sent
 USERS_PER_GROUP = 100
 GROUPS_IN_FLIGHT = 2  # one under way, the next one queued behind it
-SINGLE_READS = 24  # up to so many lamps are read one by one, more through the reader channel
 RETRY_S = (0.5, 2.0, 10.0)
 
 log = structlog.get_logger(__name__)
-
-Answer = Callable[[list[Response] | None], None]
-
-
-class Host(Protocol):
-    """What the publisher needs from the engine."""
-
-    def desired(self, user: UserId) -> tuple[Vector, Presence]:
-        """Say what a user's lamps should show; all off for somebody who is no user."""
-
-    def adopt(self, user: UserId, wish: Wish) -> None:
-        """Take somebody else's change of lamps; what it changes comes back through `touch`."""
-
-    def confirmed(self, pbx: str, user: UserId, text: str) -> None:
-        """Store what the server now shows (`plan.lamps_text`)."""
-
-    def settled(self, user: UserId) -> None:
-        """Look whether somebody waits for this user: the server's answer has come."""
-
-    def submit(self, pbx: str, requests: list[Request], done: Answer, *, urgent: bool) -> None:
-        """Send a group; `done` is called in the engine's thread."""
-
-    def watch(self, pbx: str, user: UserId, layout: LampLayout) -> None:
-        """Subscribe to a user's lamps in the background."""
 
 
 @dataclass(slots=True)
@@ -84,18 +61,20 @@ class Publisher:
         self._host = host
         self._clock = clock
         self._layout = layout
-        self._channel = f"{app}-reader"
+        self._app = app
         self._shown: dict[UserId, Vector] = {user: parse_lamps(layout, text) for user, text in stored.items()}
+        self._gone = [device for user, text in stored.items() for device in gone_lamps(layout, user, text)]
         self._presences: dict[UserId, Presence] = {}
-        self._unsure: dict[UserId, Vector] = {}  # what was being written when a session ended
+        self._unsure: dict[UserId, set[tuple[str, DeviceState]]] = {}  # what was being written when a session ended
+        self._late_until = 0.0
         self._up = False
-        self._reset_session()
+        self._reset_session(over_websocket=False)
 
-    def _reset_session(self) -> None:
+    def _reset_session(self, *, over_websocket: bool) -> None:
         self._session = object()
-        self._over_websocket = False
+        self._over_websocket = over_websocket
+        self._reader = LampReader(self.pbx, self._app, self._submit, over_websocket=over_websocket)
         self._restarted = False
-        self._reader = "none"  # none, making, ready, failed
         self._groups = 0
         self._known: set[UserId] = set()
         self._unsettled: set[UserId] = set()
@@ -113,44 +92,43 @@ class Publisher:
 
     def link_up(self, users: Iterable[UserId], *, restarted: bool, over_websocket: bool) -> None:
         """Begin a session: everything is to be read, and compared with what was last confirmed."""
-        self._reset_session()
+        self._reset_session(over_websocket=over_websocket)
         self._up = True
-        self._over_websocket = over_websocket
+        self._late_until = self._clock() + LATE_S
         self._restarted = restarted
         self._presences.clear()
         self._unread = dict.fromkeys([*users, *self._shown])
         self._known = set(self._unread)
         self._unsettled = set(self._unread)
+        if self._gone:
+            off = [lamps.write_lamp(device, DeviceState.NOT_INUSE) for device in self._gone]
+            self._submit(off, self._went, urgent=False)
+
+    def _went(self, responses: list[Response]) -> None:
+        """Forget the lamps of states that no longer exist, once they were turned off."""
+        self._gone = [] if all(response.ok for response in responses) else self._gone
 
     def link_down(self) -> None:
         """End the session; what was confirmed stays known."""
         self._doubt_writes()
         self._up = False
-        self._reset_session()
+        self._reset_session(over_websocket=False)
 
     def _doubt_writes(self) -> None:
-        """Remember what may have been written: found at the next connect, it is ours and nobody's wish."""
+        """Remember what may have been, or may yet be, written: found at the next connect, it is ours and nobody's wish."""
+        kinds = self._layout.kinds
         for user, write in self._writing.items():
-            self._unsure[user] = self._layout.vector(apply(write.changes, self._shown.get(user, self._layout.off)))
+            self._unsure.setdefault(user, set()).update((kinds[c.index], c.after) for c in write.changes)
 
     def relayout(self, layout: LampLayout) -> None:
         """Change which lamps there are; all are read again, and lamps of kinds that are gone are turned off."""
         self._doubt_writes()
         old, self._layout = self._layout, layout
-        gone = [i for i, kind in enumerate(old.kinds) if kind not in layout.kinds]
-        off = [
-            lamps.write_lamp(old.device(i, user), old.off[i])
-            for user, vector in self._shown.items()
-            for i in gone
-            if vector[i] is not old.off[i]
-        ]
-        users = self._known
-        self._shown = {user: parse_lamps(layout, lamps_text(old, vector)) for user, vector in self._shown.items()}
-        self._unsure = {user: parse_lamps(layout, lamps_text(old, vector)) for user, vector in self._unsure.items()}
+        texts = {user: lamps_text(old, vector) for user, vector in self._shown.items()}
+        self._gone += [device for user, text in texts.items() for device in gone_lamps(layout, user, text)]
+        self._shown = {user: parse_lamps(layout, text) for user, text in texts.items()}
         if self._up:
-            self.link_up(users, restarted=False, over_websocket=self._over_websocket)
-            if off:
-                self._submit(off, lambda _: None, urgent=False)
+            self.link_up(self._known, restarted=False, over_websocket=self._over_websocket)
 
     def touch(self, users: Iterable[UserId], *, urgent: bool = False) -> None:
         """Note that what is desired for these users may have changed; somebody waits for it if `urgent`."""
@@ -192,7 +170,7 @@ class Publisher:
         """Tell whether this server is confirmed to show what is desired for a user."""
         if not self._up or user in self._unsettled or user in self._writing:
             return False
-        vector, presence = self._host.desired(user)
+        vector, presence = self._desired(user)
         return self._shown.get(user, self._layout.off) is vector and self._presences.get(user) == presence
 
     @property
@@ -226,7 +204,7 @@ class Publisher:
                     del self._due[user]
                 self._write(batch, urgent=False)
             elif batch := list(islice((u for u in self._unread if u not in self._reading), USERS_PER_GROUP)):
-                if self._reader_wanted(len(self._unread) * len(self._layout.kinds)):
+                if not self._reader.prepare(len(self._unread) * len(self._layout.kinds)):
                     break
                 for user in batch:
                     del self._unread[user]
@@ -273,57 +251,24 @@ class Publisher:
 
         self._host.submit(self.pbx, requests, answered, urgent=urgent)
 
-    # --- the reader channel -------------------------------------------------------------------------------------
-
-    def _reader_wanted(self, reads: int) -> bool:
-        """Make the reader channel for many reads; True while it is being made."""
-        if reads > SINGLE_READS and self._reader == "none":
-            self._reader = "making"
-            self._submit(
-                list(lamps.make_reader(self._channel, self._channel.removesuffix("-reader"))),
-                self._reader_made,
-                urgent=True,
-            )
-        return self._reader == "making"
-
-    def _reader_made(self, responses: list[Response]) -> None:
-        self._reader = "ready" if responses[-1].ok else "failed"
-        if not responses[-1].ok:
-            log.warning("lamps are read one by one", pbx=self.pbx, status=responses[-1].status)
-
-    def _reader_lost(self, response: Response) -> None:
-        """Make the reader anew where somebody hung it up; do without it where it does not answer as it should."""
-        if self._reader == "ready":
-            self._reader = "none" if response.status == 404 else "failed"
-            log.warning("lamps could not be read at once", pbx=self.pbx, status=response.status)
-
     def _when_idle(self) -> None:
         """All lamps are right: now have changes of others reported, and remove the reader channel."""
-        for user in self._unwatched:
-            self._host.watch(self.pbx, user, self._layout)
+        layout = self._layout
+        for part in (
+            slice(1),
+            slice(1, None),
+        ):  # all main lamps first: the plain dialplan writes them with every change
+            for user in self._unwatched:
+                self._host.watch(self.pbx, user, lambda user=user, part=part: layout.watched(user)[part])  # type: ignore[misc]
         self._unwatched.clear()
-        if self._reader == "ready":
-            self._reader = "none"
-            self._submit([lamps.drop_reader(self._channel)], lambda _: None, urgent=False)
+        if self._clock() >= self._late_until:
+            self._unsure.clear()
+        self._reader.release()
 
-    def _read_requests(
-        self, devices: list[str]
-    ) -> tuple[list[Request], Callable[[list[Response]], list[DeviceState | None]]]:
-        """Choose how to read devices; gives the requests and how to read their answers, None for each failed one."""
-        if self._reader != "ready" or len(devices) <= SINGLE_READS:
-            return [lamps.read_lamp(device) for device in devices], lambda r: [lamps.lamp_value(one) for one in r]
-        calls = list(lamps.read_lamps(self._channel, devices, over_websocket=self._over_websocket))
-
-        def parse(responses: list[Response]) -> list[DeviceState | None]:
-            values: list[DeviceState | None] = []
-            for (_, count), response in zip(calls, responses, strict=True):
-                found = lamps.lamp_values(response, count)
-                if found is None:
-                    self._reader_lost(response)
-                values += found or [None] * count
-            return values
-
-        return [request for request, _ in calls], parse
+    def _desired(self, user: UserId) -> tuple[Vector, Presence | None]:
+        """Say what is wanted of a user's lamps: what they are, as long as nobody knows whether there is such a user."""
+        wanted = self._host.desired(user)
+        return wanted or (self._shown.get(user, self._layout.off), self._presences.get(user))
 
     # --- reading ------------------------------------------------------------------------------------------------
 
@@ -333,17 +278,14 @@ class Publisher:
             return
         self._reading.update(users)
         kinds = range(len(self._layout.kinds))
-        requests, parse = self._read_requests([self._layout.device(i, user) for user in users for i in kinds])
-        blocks = [users[i : i + lamps.PRESENCES_PER_CALL] for i in range(0, len(users), lamps.PRESENCES_PER_CALL)]
-        blocks = blocks if self._reader == "ready" else []
-        requests += [lamps.read_presences(self._channel, block) for block in blocks]
+        requests, parse = self._reader.devices([self._layout.device(i, user) for user in users for i in kinds])
+        more, parse_presences = self._reader.presences(users)
 
         def done(responses: list[Response]) -> None:
-            for block, response in zip(blocks, responses[len(responses) - len(blocks) :], strict=True):
-                for user, value in zip(block, lamps.presence_values(response, len(block)) or (), strict=False):
-                    wanted = self._host.desired(user)[1]
-                    self._presences[user] = wanted if value == wanted else value  # equal ones are one object
-            values = iter(parse(responses[: len(responses) - len(blocks)]))
+            for user, value in parse_presences(responses[len(requests) :]):
+                wanted = self._desired(user)[1]
+                self._presences[user] = wanted if wanted is not None and value == wanted else value  # equal: one object
+            values = iter(parse(responses[: len(requests)]))
             for user in users:
                 self._reading.discard(user)
                 found = [next(values) for _ in kinds]
@@ -353,21 +295,25 @@ class Publisher:
                 else:
                     self._seen(user, found)
 
-        self._submit(requests, done, urgent=urgent)
+        self._submit(requests + more, done, urgent=urgent)
 
     def _seen(self, user: UserId, values: list[DeviceState | None]) -> None:
         """Compare what a server shows for a user with what we knew, and find out whether it is somebody's wish."""
         layout = self._layout
         first = user in self._unsettled
-        if any(value is None for value in values):
+        if any(value is None for value in values) or layout.has_no_provider(values):
             self._read_later(user)
             return
         after = layout.vector(tuple(layout.seen(i, v) for i, v in enumerate(values) if v is not None))
-        before, wanted = self._shown.get(user, layout.off), self._host.desired(user)[0]
-        if first:  # a lamp that shows what we tried to write, or want, may be ours: it is no vote
+        before, wanted = self._shown.get(user, layout.off), self._desired(user)[0]
+        if first:
             self._unwatched.append(user)
-            ours = zip(before, after, wanted, self._unsure.get(user, wanted), strict=True)
-            before = layout.vector(tuple(a if a is w or a is t else b for b, a, w, t in ours))
+        if first or self._clock() < self._late_until:  # a lamp that shows what we tried to write may be ours: no vote
+            tried = self._unsure.get(user, set())
+            lamps_now = zip(layout.kinds, before, after, wanted, strict=True)
+            before = layout.vector(
+                tuple(a if (first and a is w) or (kind, a) in tried else b for kind, b, a, w in lamps_now)
+            )
         if after is not before and after is not wanted:
             wish = layout.wish(before, after, self.pbx, restarted=first and self._restarted)
             if wish is not None:
@@ -383,7 +329,12 @@ class Publisher:
         """Look again after a read that failed, ever less often."""
         count = self._failed.get(user, (0, 0.0))[0]
         if not self._failed:
-            log.error("lamps not read", pbx=self.pbx, user=user, remedy="is res_ari_device_states.so loaded?")
+            log.error(
+                "lamps not read",
+                pbx=self.pbx,
+                user=user,
+                remedy="are func_devstate.so and res_ari_device_states.so loaded?",
+            )
         self._failed[user] = (count + 1, inf)
         seen = self._restless.get(user, ((), 0.0))[0]
         self._restless[user] = (seen, self._clock() + RETRY_S[min(count, len(RETRY_S) - 1)])
@@ -395,7 +346,6 @@ class Publisher:
 
     def _settle(self, user: UserId, after: Vector) -> None:
         self._restless.pop(user, None)
-        self._unsure.pop(user, None)
         self._unsettled.discard(user)
         self._due[user] = None
         self._show(user, after)
@@ -417,7 +367,7 @@ class Publisher:
         requests: list[Request] = []
         devices: list[str] = []
         for user in users:
-            vector, presence = self._host.desired(user)
+            vector, presence = self._desired(user)
             changes = plan(vector, self._shown.get(user, self._layout.off))
             new = presence if self._presences.get(user) != presence else None
             if not changes and new is None:
@@ -432,7 +382,7 @@ class Publisher:
         written = [user for user in users if user in self._writing]
         if not written:
             return
-        reads, parse = self._read_requests(devices)
+        reads, parse = self._reader.devices(devices)
 
         def done(responses: list[Response]) -> None:
             values = iter(parse(responses[len(requests) :]))

@@ -74,7 +74,8 @@ SET = [
     ("*76100", None, "dnd"),
     ("*842100", "away", "dnd"),
     *((f"*84{digit}", None, state) for state, digit in STATES.items()),
-    *((f"*84{digit}100", "lunch" if state != "lunch" else None, state) for state, digit in STATES.items()),
+    ("*843100", None, "lunch"),
+    ("*846100", "lunch", "out"),
     ("*84-3", None, "lunch"),
 ]
 

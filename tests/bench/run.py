@@ -1,6 +1,6 @@
 """`make bench`: how fast, how big; one table from one run, the floor measured beside each figure.
 
-    make bench                     about five minutes
+    make bench                     about ten minutes, most of it with 10,000 users
     make bench ARGS=--quick        smaller counts, about two minutes
     make bench ARGS="--only dial"  some parts only: dial, write, scale, reconnect
 

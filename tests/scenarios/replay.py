@@ -18,7 +18,7 @@ from ari_presence.core.lamps import LampLayout, Presence
 from ari_presence.core.model import Settings
 from ari_presence.core.names import UserId
 from ari_presence.engine import Engine
-from ari_presence.publish.publisher import Answer
+from ari_presence.publish.host import Answer
 from ari_presence.store.base import Change, ManualChanged
 from tests.unit.publish.fakes import FakeClock, FakeServer
 

@@ -120,6 +120,51 @@ def test_change_that_alters_no_lamp_and_is_not_stored_is_an_error(rig: Rig) -> N
         rig.engine.ask(setting("away"))
 
 
+def test_change_that_is_not_stored_is_taken_back(rig: Rig) -> None:
+    """What could not be made durable did not happen: the lamps show again what was set before."""
+    rig.engine.ask(setting("away"))
+    rig.store_error = StoreError("disk full: make room")
+    with pytest.raises(StoreError):
+        rig.engine.ask(setting("dnd"))
+    rig.sync()
+    assert rig.manual() == "away"
+    assert (rig.lamp("Custom:presence-100"), rig.lamp("Custom:dnd-100")) == ("ONHOLD", "NOT_INUSE")
+
+
+def test_change_whose_store_fails_late_is_taken_back_too(rig: Rig, pool: ThreadPoolExecutor) -> None:
+    """An error that comes after the caller was told that it took too long still undoes the change."""
+    rig.store_works = False
+    asked = pool.submit(rig.engine.ask, setting("dnd"))
+    wait_for_ticket(rig)
+    rig.advance(CONFIRM_S + 0.1)
+    with pytest.raises(StoreError, match="in time"):
+        asked.result(5)
+    rig.store_error = StoreError("disk full: make room")
+    rig.commit()
+    rig.sync()
+    assert rig.manual() is None
+    assert rig.lamp("Custom:presence-100") == "INVALID"
+
+
+def test_lamps_of_somebody_not_listed_yet_are_left_alone() -> None:
+    """After a start with an empty listing, lamps stay as they are until the person is surely gone."""
+    rig = Rig()
+    rig.asterisk.endpoints = []
+    rig.asterisk.lamps["Custom:presence-250"] = "BUSY"
+    rig.engine.servers.clear()
+    rig.engine.add_server("hq", "ari-presence", "", rig.link, {UserId("250"): "main-joined=BUSY"}, "s1")
+    rig.start(Started(START, {}, frozenset({UserId("250")})))
+    try:
+        rig.connect()
+        rig.sync()
+        assert rig.lamp("Custom:presence-250") == "BUSY"
+        rig.advance(61)
+        rig.sync()
+        assert rig.lamp("Custom:presence-250") == "INVALID"
+    finally:
+        rig.stop()
+
+
 def test_change_waits_for_the_confirmation(rig: Rig, pool: ThreadPoolExecutor) -> None:
     """A stored change whose lamps Asterisk has not confirmed is not done."""
     rig.link.held = True

@@ -81,6 +81,8 @@ TESTED_ELSEWHERE = {
     "ari_presence.config_values": "tests/unit/test_config.py, value by value",
     "ari_presence.cli.connect": "tests/unit/cli, by every command",
     "ari_presence.cli.output": "tests/unit/cli, by what commands print",
+    "ari_presence.publish.host": "an interface",
+    "ari_presence.publish.reader": "tests/unit/publish/test_publisher.py, with the channel made, lost and refused",
     "ari_presence.http.address": "one name, used by tests/unit/http and tests/unit/cli",
     "ari_presence.http.guard": "tests/unit/http/test_app.py",
     "ari_presence.http.problems": "tests/unit/http/test_app.py",

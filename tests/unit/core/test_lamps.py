@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from ari_presence.core.devstate import DeviceState
-from ari_presence.core.lamps import LampLayout, Presence, Vector, main_vote, presence_message
+from ari_presence.core.lamps import WHOLE, LampLayout, Presence, Vector, main_vote, presence_message
 from ari_presence.core.names import StateId, UserId
 from ari_presence.core.userstate import BUILTIN, CALL_STATES, Entry, Layer, StateDef, StateTable
 
@@ -320,3 +320,12 @@ def test_main_lamp_votes_for_dnd_away_or_nothing(value: DeviceState) -> None:
     votes = {"BUSY": ("dnd",), "ONHOLD": ("away",)}
     votes |= dict.fromkeys(("INVALID", "UNAVAILABLE", "NOT_INUSE", "UNKNOWN"), (None,))  # type: ignore[arg-type]
     assert main_vote(value) == votes.get(value)
+
+
+def test_lamps_without_their_provider_are_told_from_the_fallbacks_off() -> None:
+    """Without func_devstate every Custom lamp reads INVALID; the plain dialplan leaves at least one that does not."""
+    layout = LampLayout(StateTable())
+    nothing = [DeviceState.UNKNOWN if kind == WHOLE else DeviceState.INVALID for kind in layout.kinds]
+    assert layout.has_no_provider(nothing)
+    nothing[-1] = DeviceState.NOT_INUSE
+    assert not layout.has_no_provider(nothing)

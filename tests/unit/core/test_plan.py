@@ -4,8 +4,8 @@ import pytest
 
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.lamps import LampLayout
-from ari_presence.core.names import StateId
-from ari_presence.core.plan import Change, apply, lamps_text, parse_lamps, plan
+from ari_presence.core.names import StateId, UserId
+from ari_presence.core.plan import Change, apply, gone_lamps, lamps_text, parse_lamps, plan
 from ari_presence.core.userstate import BUILTIN, Entry, Layer, StateTable
 from ari_presence.errors import PublishError
 
@@ -56,3 +56,11 @@ def test_text_of_another_layout_keeps_what_both_have() -> None:
     """A reload with other states finds the lamps that are still there."""
     small = LampLayout(StateTable([state for state in BUILTIN if state.id != "out"]), whole=False)
     assert lamps_text(small, parse_lamps(small, lamps_text(LAYOUT, OUT))) == "main-joined=ONHOLD"
+
+
+def test_lamps_of_another_layout_are_named_to_be_turned_off() -> None:
+    """A state that was removed and the whole lamp that was turned off leave a device each; those that stay do not."""
+    layout = LampLayout(StateTable(s for s in BUILTIN if s.id != "lunch"), whole=False)
+    text = "main-joined=ONHOLD main-whole=ONHOLD lunch=INUSE dnd=INUSE ../x=INUSE"
+    found = list(gone_lamps(layout, UserId("100"), text))
+    assert found == ["Stasis:presence-100", "Custom:lunch-100"]

@@ -9,7 +9,7 @@ import json
 import re
 from base64 import b64decode, b64encode
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from urllib.parse import unquote
 
 from ari_presence.ari.wire import Request, Response
@@ -21,7 +21,8 @@ from ari_presence.core.model import Model, Settings, UserSettings
 from ari_presence.core.names import UserId
 from ari_presence.core.reducer import Outcome, reduce
 from ari_presence.core.userstate import StateTable
-from ari_presence.publish.publisher import Answer, Publisher
+from ari_presence.publish.host import Answer
+from ari_presence.publish.publisher import Publisher
 
 OUTPUT_CHARS = 4095  # of one expression: VAR_BUF_SIZE in main/pbx_variables.c, less the closing zero
 WALL = 1_800_000_000.0
@@ -250,9 +251,9 @@ class World:
         assert pbx == "hq"
         self.server.submit(requests, done, urgent=urgent)
 
-    def watch(self, pbx: str, user: UserId, layout: LampLayout) -> None:
+    def watch(self, pbx: str, user: UserId, devices: Callable[[], Sequence[str]]) -> None:
         """Subscribe at once; like the link, look again only where something was not watched before."""
-        missing = {device.lower() for device in layout.watched(user)} - self.server.watched
+        missing = {device.lower() for device in devices()} - self.server.watched
         self.server.watched |= missing
         if missing:
             self._newly_watched.append(user)

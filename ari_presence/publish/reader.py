@@ -1,0 +1,111 @@
+"""Reading many lamps of one server: one by one when they are few, all at once through a channel of our own else.
+
+The channel is made when it is needed, removed when all is right, and done without where the server does not go along.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
+from typing import Protocol
+
+import structlog
+
+from ari_presence.ari.wire import Request, Response
+from ari_presence.core.devstate import DeviceState
+from ari_presence.core.lamps import Presence
+from ari_presence.core.names import UserId
+from ari_presence.publish import requests as lamps
+
+SINGLE_READS = 24  # up to so many lamps are read one by one
+
+log = structlog.get_logger(__name__)
+
+Values = list[DeviceState | None]
+
+
+class Submit(Protocol):
+    """How a group of requests is sent; `done` is not called when the session ends first."""
+
+    def __call__(self, requests: list[Request], done: Callable[[list[Response]], None], *, urgent: bool) -> None:
+        """Send the group."""
+
+
+class _State(Enum):
+    NONE = "none"
+    MAKING = "making"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class LampReader:
+    """Chooses how lamps are read during one session."""
+
+    def __init__(self, pbx: str, app: str, submit: Submit, *, over_websocket: bool) -> None:
+        """Begin without a channel."""
+        self._pbx = pbx
+        self._app = app
+        self._channel = f"{app}-reader"
+        self._submit = submit
+        self._over_websocket = over_websocket
+        self._state = _State.NONE
+
+    def prepare(self, reads: int) -> bool:
+        """Make the channel if so many reads want it; True when nothing has to be waited for."""
+        if reads > SINGLE_READS and self._state is _State.NONE:
+            self._state = _State.MAKING
+            self._submit(list(lamps.make_reader(self._channel, self._app)), self._made, urgent=True)
+        return self._state is not _State.MAKING
+
+    def _made(self, responses: list[Response]) -> None:
+        self._state = _State.READY if responses[-1].ok else _State.FAILED
+        if not responses[-1].ok:
+            log.warning("lamps are read one by one", pbx=self._pbx, status=responses[-1].status)
+
+    def _lost(self, response: Response) -> None:
+        """Make the channel anew where somebody hung it up; do without it where it does not answer as it should."""
+        if self._state is _State.READY:
+            self._state = _State.NONE if response.status == 404 else _State.FAILED
+            log.warning("lamps could not be read at once", pbx=self._pbx, status=response.status)
+
+    def release(self) -> None:
+        """Remove the channel: nothing is left to be read."""
+        if self._state is _State.READY:
+            self._state = _State.NONE
+            self._submit([lamps.drop_reader(self._channel)], lambda _: None, urgent=False)
+
+    def devices(self, devices: Sequence[str]) -> tuple[list[Request], Callable[[list[Response]], Values]]:
+        """Choose how to read devices.
+
+        Returns:
+            The requests, and what reads their answers: values in the order of `devices`, None for each failed one.
+        """
+        if self._state is not _State.READY or len(devices) <= SINGLE_READS:
+            return [lamps.read_lamp(device) for device in devices], lambda r: [lamps.lamp_value(one) for one in r]
+        calls = list(lamps.read_lamps(self._channel, devices, over_websocket=self._over_websocket))
+
+        def parse(responses: list[Response]) -> Values:
+            values: Values = []
+            for (_, count), response in zip(calls, responses, strict=True):
+                found = lamps.lamp_values(response, count)
+                if found is None:
+                    self._lost(response)
+                values += found or [None] * count
+            return values
+
+        return [request for request, _ in calls], parse
+
+    def presences(
+        self, users: Sequence[UserId]
+    ) -> tuple[list[Request], Callable[[list[Response]], Iterator[tuple[UserId, Presence]]]]:
+        """Read presence states, where that can be done at all: through the channel.
+
+        Returns:
+            The requests (none without the channel), and what reads their answers, leaving out what failed.
+        """
+        size = lamps.PRESENCES_PER_CALL
+        blocks = [users[i : i + size] for i in range(0, len(users), size)] if self._state is _State.READY else []
+
+        def parse(responses: list[Response]) -> Iterator[tuple[UserId, Presence]]:
+            for block, response in zip(blocks, responses, strict=True):
+                yield from zip(block, lamps.presence_values(response, len(block)) or (), strict=False)
+
+        return [lamps.read_presences(self._channel, block) for block in blocks], parse
