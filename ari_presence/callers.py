@@ -12,8 +12,8 @@ import structlog
 from ari_presence.ari.wire import Request, Response
 from ari_presence.core import commands as cmd
 from ari_presence.core import events as ev
+from ari_presence.core.dialled import playback_of
 from ari_presence.core.model import Settings
-from ari_presence.core.reducer import playback_of
 from ari_presence.publish.host import Answer
 
 log = structlog.get_logger(__name__)

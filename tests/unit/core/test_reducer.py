@@ -10,13 +10,15 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from ari_presence.core import events as ev
+from ari_presence.core.change import Outcome
 from ari_presence.core.commands import Claim, Command, Leave, Note, Play, Refuse, Save, Track
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.features import Action
 from ari_presence.core.lamps import LampLayout, Wish
 from ari_presence.core.model import Model, Settings, UserSettings
 from ari_presence.core.names import StateId, UserId
-from ari_presence.core.reducer import MASS_LOSS_FACTOR, Outcome, reduce
+from ari_presence.core.people import MASS_LOSS_FACTOR
+from ari_presence.core.reducer import reduce
 from ari_presence.core.userstate import BUILTIN, Entry, Layer, StateTable
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -14,12 +14,13 @@ from urllib.parse import unquote
 
 from ari_presence.ari.wire import Request, Response
 from ari_presence.core import events as ev
+from ari_presence.core.change import Outcome
 from ari_presence.core.devstate import DeviceState, parse_state
 from ari_presence.core.features import Action
 from ari_presence.core.lamps import NOT_SET, LampLayout, Presence, Vector, Wish
 from ari_presence.core.model import Model, Settings, UserSettings
 from ari_presence.core.names import UserId
-from ari_presence.core.reducer import Outcome, reduce
+from ari_presence.core.reducer import reduce
 from ari_presence.core.userstate import StateTable
 from ari_presence.publish.host import Answer
 from ari_presence.publish.publisher import Publisher

@@ -1,0 +1,93 @@
+"""Who is a user: listed or discovered; missing ones are kept for a while. Part of the reducer."""
+
+from ari_presence.core import events as ev
+from ari_presence.core.change import Outcome, set_manual
+from ari_presence.core.model import Model, User
+from ari_presence.core.names import UserId
+from ari_presence.core.userstate import Layer
+
+MASS_LOSS_FACTOR = 10  # users who go missing by the half are kept that much longer: it may be a broken listing
+
+
+def on_started(model: Model, event: ev.Started, out: Outcome) -> None:
+    """Take what the store remembers, and make the listed users."""
+    model.parted.update(event.manual)
+    model.lit.update(event.lit)
+    for user in model.settings.listed:
+        appear(model, user, event.at, out)
+        out.touched.add(user)
+
+
+def appear(model: Model, user: UserId, at: float, out: Outcome) -> User:
+    """Make a user, with the stored manual state if there is one and it still means something."""
+    person = User(user, model.settings.listed.get(user, model.settings.default), at)
+    model.users[user] = person
+    model.missing.pop(user, None)
+    entry = model.parted.pop(user, None)
+    if entry is not None and entry.state not in model.settings.states.by_id:
+        out.note("state removed", user=user, state=entry.state)
+        set_manual(model, person, None, at, "configuration", None, out)
+    elif entry is not None:
+        person.put(Layer.MANUAL, entry, at)
+        if entry.until is not None:
+            model.ends.add(entry.until, user)
+    return person
+
+
+def on_endpoints(model: Model, event: ev.EndpointsSeen, out: Outcome) -> None:
+    """Compare a listing with the users: some appear, some are missing."""
+    before = len(model.users)
+    model.endpoints[event.pbx] = event.endpoints
+    present = _present(model)
+    for user in present:
+        model.missing.pop(user, None)
+        if user not in model.users:
+            appear(model, user, event.at, out)
+            out.touched.add(user)
+    if any(pbx not in model.endpoints for pbx in model.settings.pbxs):
+        return  # a server that was never heard may know the others
+    gone = (model.users.keys() | model.lit) - present - model.missing.keys()
+    keep_s = model.settings.keep_s
+    if len(gone) > 3 and len(gone) * 2 > before:
+        keep_s *= MASS_LOSS_FACTOR
+        out.note("many endpoints missing", pbx=event.pbx, missing=len(gone), known=before, kept_s=keep_s)
+    for user in gone:
+        model.missing[user] = event.at + keep_s
+
+
+def _present(model: Model) -> set[UserId]:
+    owner = model.settings.owner
+    present = {user for listing in model.endpoints.values() for user in map(owner, listing) if user is not None}
+    return present | model.settings.listed.keys()
+
+
+def drop(model: Model, user: UserId, out: Outcome) -> None:
+    """Let a user leave: the manual state waits in the store in case the person comes back, the lamps go off."""
+    person = model.users.pop(user, None)
+    if person is not None and person.manual is not None:
+        model.parted[user] = person.manual
+    model.missing.pop(user, None)
+    model.lit.discard(user)
+    out.touched.add(user)
+    out.note("user left", user=user)
+
+
+def on_config(model: Model, event: ev.ConfigChanged, out: Outcome) -> None:
+    """Put new settings in force."""
+    model.settings = event.settings
+    present = _present(model)
+    for user in list(model.users):
+        if user not in present and user not in model.missing:  # a listing that lacks somebody is not the configuration
+            drop(model, user, out)
+    kept = present | model.users.keys()
+    for user in kept:
+        if user in present:
+            model.missing.pop(user, None)
+        person = model.users.get(user) or appear(model, user, event.at, out)
+        person.settings = event.settings.listed.get(user, event.settings.default)
+        manual = person.manual
+        if manual is not None and manual.state not in event.settings.states.by_id:
+            person.put(Layer.MANUAL, None, event.at)  # before anybody looks it up
+            out.note("state removed", user=user, state=manual.state)
+            set_manual(model, person, None, event.at, "configuration", None, out)
+    out.touched.update(kept)
