@@ -105,7 +105,7 @@ class _Call:
 @dataclass(frozen=True, slots=True)
 class _Watched:
     pbx: str
-    user: UserId
+    users: tuple[UserId, ...]
 
 
 class _Stop:
@@ -236,8 +236,8 @@ class Engine:
                 self._link_up(item)
             case LinkDown():
                 self._link_down(item)
-            case _Watched(pbx, user):
-                self.servers[pbx].publisher.reread(user)
+            case _Watched(pbx, users):
+                self.servers[pbx].publisher.reread(users)
             case _:
                 self._apply(item)  # type: ignore[arg-type]
 
@@ -401,6 +401,6 @@ class Engine:
             requests, lambda responses: self._inbox.put(_Answered(done, responses)), urgent=urgent
         )
 
-    def watch(self, pbx: str, user: UserId, devices: Callable[[], Sequence[str]]) -> None:
-        """Subscribe to lamps of a user; what changed before that is found by reading once more."""
-        self.servers[pbx].link.watch(devices, lambda: self._inbox.put(_Watched(pbx, user)))
+    def watch(self, pbx: str, users: tuple[UserId, ...], devices: Callable[[], Sequence[str]]) -> None:
+        """Subscribe to lamps of some users; what changed before that is found by reading once more."""
+        self.servers[pbx].link.watch(devices, lambda: self._inbox.put(_Watched(pbx, users)))

@@ -4,7 +4,8 @@ import os
 import secrets
 import sys
 from pathlib import Path
-from typing import Annotated
+from types import ModuleType
+from typing import Annotated, cast
 
 import typer
 
@@ -25,6 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def run(context: typer.Context) -> None:
     """Run the daemon, until SIGTERM or SIGINT."""
+    sys.modules.setdefault("rich", cast(ModuleType, None))  # structlog would load it: 4 MiB for a daemon without tables
     from ari_presence.daemon import run as run_daemon
 
     options = context.find_object(Options)

@@ -28,5 +28,5 @@ class Host(Protocol):
     def submit(self, pbx: str, requests: list[Request], done: Answer, *, urgent: bool) -> None:
         """Send a group; `done` is called in the engine's thread."""
 
-    def watch(self, pbx: str, user: UserId, devices: Callable[[], Sequence[str]]) -> None:
-        """Subscribe to these lamps of a user in the background, then have them read once more (`reread`)."""
+    def watch(self, pbx: str, users: tuple[UserId, ...], devices: Callable[[], Sequence[str]]) -> None:
+        """Subscribe to these lamps of some users in the background, then have them read once more (`reread`)."""

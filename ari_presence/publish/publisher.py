@@ -12,6 +12,7 @@ Called from the engine's thread alone. Times are `time.monotonic()` seconds.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from math import inf
 from time import monotonic
@@ -31,6 +32,7 @@ QUIET_S = 0.2
 LATE_S = 5.0  # so long after a connect Asterisk may still carry out what the link before has sent
 USERS_PER_GROUP = 100
 GROUPS_IN_FLIGHT = 2  # one under way, the next one queued behind it
+WATCHED_AT_ONCE = 16  # users; about as many names as one subscription takes
 RETRY_S = (0.5, 2.0, 10.0)
 
 log = structlog.get_logger(__name__)
@@ -161,10 +163,10 @@ class Publisher:
         if self._shown.get(user, self._layout.off)[index] is not value or user in self._restless:
             self._restless[user] = (None, self._clock() + QUIET_S)
 
-    def reread(self, user: UserId) -> None:
-        """Look at a user's lamps again: they are watched from now on, but were read before."""
-        if self._up and user not in self._unsettled:
-            self._unread[user] = None
+    def reread(self, users: Iterable[UserId]) -> None:
+        """Look at the lamps of some users again: they are watched from now on, but were read before."""
+        if self._up:
+            self._unread.update(dict.fromkeys(user for user in users if user not in self._unsettled))
 
     def in_sync(self, user: UserId) -> bool:
         """Tell whether this server is confirmed to show what is desired for a user."""
@@ -253,14 +255,12 @@ class Publisher:
 
     def _when_idle(self) -> None:
         """All lamps are right: now have changes of others reported, and remove the reader channel."""
-        layout = self._layout
-        for part in (
-            slice(1),
-            slice(1, None),
-        ):  # all main lamps first: the plain dialplan writes them with every change
-            for user in self._unwatched:
-                self._host.watch(self.pbx, user, lambda user=user, part=part: layout.watched(user)[part])  # type: ignore[misc]
-        self._unwatched.clear()
+        users, self._unwatched = self._unwatched, []
+        # All main lamps first: the plain dialplan writes them with every change.
+        for part in (slice(1), slice(1, None)):
+            for first in range(0, len(users), WATCHED_AT_ONCE):
+                some = tuple(users[first : first + WATCHED_AT_ONCE])
+                self._host.watch(self.pbx, some, partial(_watched, self._layout, some, part))
         if self._clock() >= self._late_until:
             self._unsure.clear()
         self._reader.release()
@@ -420,3 +420,7 @@ class Publisher:
         self._failed[user] = (count + 1, self._clock() + RETRY_S[min(count, len(RETRY_S) - 1)])
         if count == 0:
             log.error("lamp not taken", pbx=self.pbx, user=user, devices=devices, remedy="is func_devstate.so loaded?")
+
+
+def _watched(layout: LampLayout, users: tuple[UserId, ...], part: slice) -> list[str]:
+    return [device for user in users for device in layout.watched(user)[part]]

@@ -55,7 +55,7 @@ def play(world: World, step: tuple[object, ...]) -> None:
         case ("hang up",):
             world.server.channels.clear()
         case ("reread", str(user)):
-            world.publisher.reread(user)  # type: ignore[arg-type]
+            world.publisher.reread([user])  # type: ignore[list-item]
             world.publisher.pump()
 
 

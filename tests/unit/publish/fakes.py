@@ -218,7 +218,7 @@ class World:
         self.server = FakeServer(self._reported)
         self.hold_events = False
         self.events: deque[tuple[str, DeviceState]] = deque()
-        self._newly_watched: deque[UserId] = deque()
+        self._newly_watched: deque[tuple[UserId, ...]] = deque()
         self.publisher = self._publisher()
 
     def _publisher(self) -> Publisher:
@@ -252,12 +252,12 @@ class World:
         assert pbx == "hq"
         self.server.submit(requests, done, urgent=urgent)
 
-    def watch(self, pbx: str, user: UserId, devices: Callable[[], Sequence[str]]) -> None:
+    def watch(self, pbx: str, users: tuple[UserId, ...], devices: Callable[[], Sequence[str]]) -> None:
         """Subscribe at once; like the link, look again only where something was not watched before."""
         missing = {device.lower() for device in devices()} - self.server.watched
         self.server.watched |= missing
         if missing:
-            self._newly_watched.append(user)
+            self._newly_watched.append(users)
 
     # --- what a test does
 

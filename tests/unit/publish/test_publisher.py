@@ -298,7 +298,7 @@ def test_foreign_change_during_a_read_is_not_lost(stage: str) -> None:
         world.disconnect()
         world.connect(settle=False)
     else:
-        world.publisher.reread(UserId("100"))
+        world.publisher.reread([UserId("100")])
         world.publisher.pump()
     world.server.execute()
     world.server.set(DND, "BUSY")
@@ -327,11 +327,11 @@ def test_foreign_change_before_the_first_presence_write_is_not_lost() -> None:
 def test_reread_during_a_read_reads_once_more(world: World) -> None:
     """What changed before the subscription was made is found by one more read, also when one is under way."""
     world.server.watched.clear()
-    world.publisher.reread(UserId("100"))
+    world.publisher.reread([UserId("100")])
     world.publisher.pump()
     world.server.execute()
     world.server.set(DND, "BUSY")
-    world.publisher.reread(UserId("100"))
+    world.publisher.reread([UserId("100")])
     world.run()
     assert world.state() == "dnd"
 
@@ -693,7 +693,7 @@ def test_deadline_is_none_at_rest(world: World) -> None:
 def test_deadline_leaves_out_users_under_way(world: World, under_way: str) -> None:
     """A restless user whose answer is awaited must not make the engine spin."""
     start: dict[str, Callable[[], None]] = {
-        "reading": lambda: world.publisher.reread(UserId("100")),
+        "reading": lambda: world.publisher.reread([UserId("100")]),
         "writing": lambda: world.wish("100", "dnd"),
     }
     world.server.set(LUNCH, "BUSY")
