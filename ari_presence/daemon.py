@@ -92,9 +92,12 @@ class _Daemon:
         stack.callback(thread.join, 5)
         stack.callback(self._engine.stop)
         self._serve_http(config, stack)
+        _warn_of_unserved(config)
         for link in self._links.values():
             stack.callback(link.stop)
             link.start()
+        for link in self._links.values():  # all at once, before the first is waited for
+            stack.callback(link.end)
 
     def _link(self, pbx: Pbx) -> Link:
         address = Address(pbx.name, pbx.url, pbx.username, pbx.password.get_secret_value(), pbx.app, pbx.ca_file)
@@ -131,7 +134,7 @@ class _Daemon:
             signal.signal(number, lambda *_: self._ended.set())
         signal.signal(signal.SIGHUP, self._on_hangup)
         notify(self._environ, "READY=1")
-        due = time.monotonic() + PRUNE_EVERY_S
+        due = time.monotonic()
         while not self._ended.wait(SIGNAL_S):
             if time.monotonic() >= due:
                 due = time.monotonic() + PRUNE_EVERY_S
@@ -165,6 +168,7 @@ class _Daemon:
             before, after = self._engine.call(lambda engine: _swap(engine, settings))
             self._history_days = config.history_days
             log.info("configuration reloaded", users_before=before, users=after)
+            _warn_of_unserved(config)
             return f"configuration reloaded: {after} users (before: {before})"
 
 
@@ -194,6 +198,18 @@ class _Fixed:
         for name, key in (("state_dir", "state_dir"), ("pbxs", "[[pbx]]"), ("http", "[http]"), ("agi", "[agi]")):
             if getattr(self, name) != getattr(new, name):
                 raise ConfigError(f"{key} was changed: that needs a restart (systemctl restart ari-presence)")
+
+
+_UNSERVED = ("calls", "treatment", "agi", "cluster")
+
+
+def _warn_of_unserved(config: Config) -> None:
+    """Say which settings are understood but have no effect in this release, so that nobody waits for one."""
+    keys = [f"[{name}]" for name in _UNSERVED if name in config.model_fields_set]
+    keys += [f"[lamps] {name}" for name in ("freepbx", "parked_alert_s") if name in config.lamps.model_fields_set]
+    keys += [f"[[pbx]] {pbx.name}, ami" for pbx in config.pbxs if pbx.ami is not None]
+    if keys:
+        log.warning("settings without effect in this release", keys=keys)
 
 
 def settings_of(config: Config) -> Settings:

@@ -325,7 +325,7 @@ class Engine:
         lost = self._tickets.stored(requests, error)
         if error is not None:
             log.error("not stored", reason=str(error))
-        for save in lost:
+        for save in reversed(lost):  # the newest first, so that the oldest `before` holds in the end
             self._apply(ev.NotStored(self._clock.time(), save.user, save.entry, save.before))
         self._tickets.check(requests)
 

@@ -96,6 +96,9 @@ class Background:
                 if not self._over:
                     log.warning("background call failed, tried again", pbx=self._address.name, reason=str(error))
                     self._pause(next(waits))
+            except Exception:
+                log.exception("bug: a background call failed, tried again", pbx=self._address.name)
+                self._pause(next(waits))
         rest.close()
 
     def _pause(self, seconds: float) -> None:

@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator
 
 FIRST_S = 0.5  # never less: a quicker reconnect can meet the old socket's teardown (asterisk#2170 and the facts on it)
-MOST_S = 5.0
+MOST_S = 2.0  # lamps are to be right within 5 s of a server's return; an attempt that is refused is cheap
 
 
 def delays(first_s: float = FIRST_S, most_s: float = MOST_S) -> Iterator[float]:

@@ -1,6 +1,6 @@
 """ARI events, as JSON, to events of the core and of the link.
 
-Parsed leniently: unknown types give nothing, unknown fields are ignored. What is of a known type but cannot be read raises
+Parsed leniently: types that we do not use give nothing, unknown fields are ignored. What is unknown or cannot be read raises
 `AriDecodeError`; the link counts it and goes on.
 """
 
@@ -32,6 +32,48 @@ class Replaced:
     at: float
     pbx: str
 
+
+# Types that exist (`events.json`) and that we have no use for; any other type is unknown and counted.
+UNUSED = frozenset(
+    [
+        "ApplicationMoveFailed",
+        "ApplicationRegistered",
+        "ApplicationUnregistered",
+        "BridgeAttendedTransfer",
+        "BridgeBlindTransfer",
+        "BridgeCreated",
+        "BridgeDestroyed",
+        "BridgeMerged",
+        "BridgeVideoSourceChanged",
+        "ChannelCallerId",
+        "ChannelConnectedLine",
+        "ChannelCreated",
+        "ChannelDialplan",
+        "ChannelDtmfReceived",
+        "ChannelEnteredBridge",
+        "ChannelHangupRequest",
+        "ChannelHold",
+        "ChannelLeftBridge",
+        "ChannelStateChange",
+        "ChannelTalkingFinished",
+        "ChannelTalkingStarted",
+        "ChannelToneDetected",
+        "ChannelTransfer",
+        "ChannelUnhold",
+        "ChannelUserevent",
+        "ChannelVarset",
+        "ContactStatusChange",
+        "Dial",
+        "EndpointStateChange",
+        "PeerStatusChange",
+        "PlaybackContinuing",
+        "PlaybackStarted",
+        "RecordingFailed",
+        "RecordingFinished",
+        "RecordingStarted",
+        "TextMessageReceived",
+    ]
+)
 
 Decoded = DeviceSeen | Replaced | CodeDialled | CallerLeft | PlaybackEnded
 
@@ -73,10 +115,12 @@ def decode(message: Mapping[str, Any], *, pbx: str, at: float, fresh: bool = Fal
         The event, or None for a type that we do not use.
 
     Raises:
-        AriDecodeError: A field is missing or of the wrong type.
+        AriDecodeError: The type is unknown, or a field is missing or of the wrong type.
     """
     reader = _READERS.get(message["type"])
     if reader is None:
+        if message["type"] not in UNUSED:
+            raise AriDecodeError(f"unknown type of event: {message['type'][:40]!r}")
         return None
     try:
         return reader(message, pbx, at, fresh)

@@ -97,9 +97,13 @@ class Link:
         """Start the thread, which connects and keeps connecting."""
         self._thread.start()
 
+    def end(self) -> None:
+        """Let the link end, without waiting for it."""
+        self._stopping.set()
+
     def stop(self) -> None:
         """End the link and wait for its thread (a few seconds at most)."""
-        self._stopping.set()
+        self.end()
         self._thread.join(timeout=10)
 
     def submit(self, requests: Sequence[Request], done: Done, *, urgent: bool = False) -> None:

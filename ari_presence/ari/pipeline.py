@@ -10,12 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import structlog
 import websocket
 
 from ari_presence.ari.rest import Rest
 from ari_presence.ari.sockets import send_all, shut
 from ari_presence.ari.wire import Request, Response
 from ari_presence.errors import AriConnectionError, AriError
+
+log = structlog.get_logger(__name__)
 
 WINDOW = 64  # requests in flight: a busy reader must not leave Asterisk idle, a frozen server's socket must not fill
 URGENT_WINDOW = 2 * WINDOW  # urgent ones do not wait for room
@@ -194,7 +197,9 @@ class HttpPipeline:
                 group, request = self._lanes.next()
             try:
                 group.responses.append(self._rest.call(request))
-            except AriError:
+            except Exception as error:
+                if not isinstance(error, AriError):
+                    log.exception("bug: a request could not be made", path=request.path)
                 self._fail(group)
                 break
             if len(group.responses) == len(group.requests):

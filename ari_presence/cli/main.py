@@ -12,7 +12,7 @@ import typer.core
 from ari_presence import __version__
 from ari_presence.cli import follow, operate, states
 from ari_presence.cli.settings import Options
-from ari_presence.errors import AriPresenceError, ConfigError, ControlError, Refused
+from ari_presence.errors import AriPresenceError, ConfigError, ControlError, Refused, StoreError
 
 USAGE_ERRORS: type[Exception] = next(
     kind for kind in reversed(typer.BadParameter.__mro__) if kind.__module__ != "builtins"
@@ -63,8 +63,8 @@ def _drop_output() -> None:
 
 
 def exit_code(error: AriPresenceError) -> int:
-    """Give the exit code: 1 refused or not found, 2 configuration, 3 daemon unreachable."""
-    if isinstance(error, ConfigError):
+    """Give the exit code: 1 refused or not found, 2 configuration or store, 3 daemon unreachable."""
+    if isinstance(error, ConfigError | StoreError):  # a damaged store too is nothing that a restart mends
         return 2
     return 3 if isinstance(error, ControlError) else 1
 

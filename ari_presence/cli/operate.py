@@ -13,7 +13,7 @@ from ari_presence.cli.client import LONG_S
 from ari_presence.cli.connect import JsonOption, connect
 from ari_presence.cli.settings import DEFAULT_CONFIG, Options, config_path
 from ari_presence.cli.states import finish
-from ari_presence.errors import ConfigError, Refused
+from ari_presence.errors import ConfigError, ControlError, Refused
 
 SECRET_NAME = "hq.secret"  # noqa: S105 - the name of a file
 
@@ -114,4 +114,8 @@ def backup(
 ) -> None:
     """Copy the store safely while the daemon runs."""
     answer = connect(context).call("POST", "/control/backup", {"path": str(file.absolute())}, LONG_S)
+    if not os.path.lexists(file):
+        raise ControlError(
+            f"{file}: the daemon wrote it where only it can see (PrivateTmp): name a file in its state_dir"
+        )
     print(f"wrote {answer['path']} ({answer['size']} bytes)")

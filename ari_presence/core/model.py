@@ -112,7 +112,7 @@ class Settings:
         listed = self.endpoints.get(folded)
         if listed is not None:
             return listed
-        if self.exclude is not None and self.exclude.search(endpoint):
+        if folded.endswith("/anonymous") or (self.exclude is not None and self.exclude.search(endpoint)):
             return None
         match = self.discover.fullmatch(endpoint) if self.discover is not None else None
         user = match["user"].lower() if match and match["user"] else ""

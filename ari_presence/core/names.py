@@ -58,21 +58,6 @@ def presence_provider(user: UserId) -> str:
     return f"CustomPresence:{user}"
 
 
-def split_device(device: str) -> tuple[str, str, str] | None:
-    """Split one of our lamps' names, or return None for anybody else's device.
-
-    Returns:
-        (`Custom` or `Stasis`, what stands before the first dash, what stands behind it): kinds and state ids have
-        no dash, user ids may have one. The provider's case is folded as Asterisk does.
-    """
-    provider, colon, name = device.partition(":")
-    kind, dash, owner = name.partition("-")
-    provider = provider.capitalize()
-    if not colon or not dash or provider not in ("Custom", "Stasis") or not is_user_id(owner):
-        return None
-    return provider, kind, owner
-
-
 def endpoint_of_channel(channel: str) -> str | None:
     """Tell which endpoint owns a channel: `PJSIP/a-b-0000001f` is `PJSIP/a-b`.
 

@@ -2,9 +2,10 @@
 
 from ari_presence.core import events as ev
 from ari_presence.core.change import Outcome, set_manual
+from ari_presence.core.commands import Record, Save
 from ari_presence.core.model import Model, User
 from ari_presence.core.names import UserId
-from ari_presence.core.userstate import Layer
+from ari_presence.core.userstate import AVAILABLE, Layer
 
 MASS_LOSS_FACTOR = 10  # users who go missing by the half are kept that much longer: it may be a broken listing
 
@@ -91,3 +92,13 @@ def on_config(model: Model, event: ev.ConfigChanged, out: Outcome) -> None:
             out.note("state removed", user=user, state=manual.state)
             set_manual(model, person, None, event.at, "configuration", None, out)
     out.touched.update(kept)
+
+
+def forget_absent(model: Model, at: float, source: str, request: int, out: Outcome) -> None:
+    """Forget people who are no users at the moment: their lamps go off, their stored states are removed."""
+    out.touched |= model.lit
+    model.lit.clear()
+    for user, entry in model.parted.items():
+        record = Record(at, user, AVAILABLE, Layer.DEFAULT, source)
+        out.commands.append(Save(user, None, record, request, entry))
+    model.parted.clear()

@@ -14,7 +14,7 @@ from ari_presence.core.commands import Refuse, Track
 from ari_presence.core.dialled import on_caller_left, on_code, on_link_lost, on_playback, on_settled
 from ari_presence.core.model import Model, User
 from ari_presence.core.names import StateId, UserId, message_problem
-from ari_presence.core.people import drop, on_config, on_endpoints, on_started
+from ari_presence.core.people import drop, forget_absent, on_config, on_endpoints, on_started
 from ari_presence.core.userstate import Entry, Layer
 from ari_presence.errors import Refused
 
@@ -69,11 +69,13 @@ def _checked_entry(model: Model, event: ev.ChangeAsked) -> Entry | None:
 def _on_not_stored(model: Model, event: ev.NotStored, out: Outcome) -> None:
     """Take a change back, unless another one came after it."""
     user = model.users.get(event.user)
-    if user is not None and user.manual is event.entry:
-        user.put(Layer.MANUAL, event.before, event.at)
-        if event.before is not None and event.before.until is not None:
-            model.ends.add(event.before.until, user.id)
-        out.touched.add(user.id)
+    if user is None or user.manual is not event.entry:
+        return
+    before = event.before if event.before and event.before.state in model.settings.states.by_id else None
+    user.put(Layer.MANUAL, before, event.at)
+    if before is not None and before.until is not None:
+        model.ends.add(before.until, user.id)
+    out.touched.add(user.id)
 
 
 def _on_reset(model: Model, event: ev.ResetAsked, out: Outcome) -> None:
@@ -87,6 +89,8 @@ def _on_reset(model: Model, event: ev.ResetAsked, out: Outcome) -> None:
             set_manual(model, user, None, event.at, event.source, event.request, out)
         user.hushed = True
         out.touched.add(user.id)
+    if event.user is None:
+        forget_absent(model, event.at, event.source, event.request, out)
     out.commands.append(Track(event.request, users[0].id if event.user is not None else None, None))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from ari_presence.core.commands import Record
 from ari_presence.core.model import Model, User
 from ari_presence.core.timers import rfc3339
-from ari_presence.core.userstate import Entry, Layer, StateDef, StateTable
+from ari_presence.core.userstate import PRECEDENCE, Entry, Layer, StateDef, StateTable
 
 _NOTHING = {
     "state": None,
@@ -15,7 +15,6 @@ _NOTHING = {
     "since": None,
     "until": None,
     "message": None,
-    "applies": False,
 }
 
 
@@ -31,18 +30,25 @@ def _entry(layer: Layer, entry: Entry, state: StateDef) -> dict[str, Any]:
     }
 
 
+def _person(user: User, said: dict[str, Any]) -> dict[str, Any]:
+    return {"user": user.id, "name": user.settings.name, **said, "groups": list(user.settings.groups)}
+
+
 def user_json(model: Model, user: User) -> dict[str, Any]:
     """Show one user with the effective state."""
-    head = {"user": user.id, "name": user.settings.name}
-    return {**head, **_entry(*user.effective(model.settings.states)), "groups": list(user.settings.groups)}
+    return _person(user, _entry(*user.effective(model.settings.states)))
 
 
 def why_json(model: Model, user: User) -> dict[str, Any]:
-    """Show one user with every layer, in the order of precedence; the first of those that apply is the winner."""
-    present = list(user.layers(model.settings.states))
-    layers = [{**_entry(*row), "applies": True} for row in present]
-    absent = [layer for layer in Layer if layer not in {row[0] for row in present}]
-    layers += [{**_NOTHING, "layer": layer.value} for layer in absent]
+    """Show one user with every layer in the order of precedence; the first of those that apply is the winner."""
+    present = {row[0]: row for row in user.layers(model.settings.states)}
+    manual_first = next(iter(present)) is Layer.MANUAL and present[Layer.MANUAL][2].overrides_calls
+    order = list(dict.fromkeys(layer for layer, overrides in PRECEDENCE if overrides is not (not manual_first)))
+    layers = []
+    for layer in order:
+        row = present.get(layer)
+        said = _entry(*row) if row is not None else {**_NOTHING, "layer": layer.value}
+        layers.append({**_person(user, said), "applies": row is not None})
     return {**user_json(model, user), "layers": layers}
 
 

@@ -10,6 +10,7 @@ import socket
 import stat
 import threading
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 
 import h11
@@ -236,6 +237,10 @@ def open_tcp_socket(host: str, port: int) -> socket.socket:
     """
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        if not ip_address(str(address[0]).partition("%")[0]).is_loopback:
+            raise ConfigError(
+                f"[http] listen: {host} is not a loopback address, and there is no API token: write 127.0.0.1:{port}"
+            )
         sock = socket.create_server((str(address[0]), port), family=family, backlog=128)
     except OSError as error:
         remedy = "choose a free address"

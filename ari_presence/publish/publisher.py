@@ -158,7 +158,10 @@ class Publisher:
             return  # it is about to be read anyway, or it is nobody's
         value = self._layout.seen(index, value)
         write = self._writing.get(user)
-        if write is not None and any(c.index == index and c.after is value for c in write.changes):
+        change = next((c for c in write.changes if c.index == index), None) if write is not None else None
+        if change is not None:
+            if value is not change.after:  # somebody behind our read-back, or a late echo: look once more
+                self._restless[user] = (None, self._clock() + QUIET_S)
             return
         if self._shown.get(user, self._layout.off)[index] is not value or user in self._restless:
             self._restless[user] = (None, self._clock() + QUIET_S)

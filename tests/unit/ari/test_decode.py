@@ -73,9 +73,15 @@ def test_stasis_start_without_arguments_is_nobody() -> None:
     assert _decode({**_sample("StasisStart"), "args": []}) is None
 
 
-def test_unknown_type_gives_nothing() -> None:
-    """Types that a later Asterisk may send are ignored."""
-    assert _decode({"type": "ChannelTeleported", "channel": None}) is None
+def test_unknown_type_is_counted() -> None:
+    """A type that a later Asterisk may send is skipped, and the link counts it."""
+    with pytest.raises(AriDecodeError, match="ChannelTeleported"):
+        _decode({"type": "ChannelTeleported", "channel": None})
+
+
+def test_known_type_without_use_gives_nothing() -> None:
+    """What exists but is not for us is no error."""
+    assert _decode({"type": "ChannelVarset", "variable": "x", "value": ""}) is None
 
 
 def test_unknown_fields_are_ignored() -> None:

@@ -146,7 +146,7 @@ def test_unit_restarts_on_failure_but_not_when_a_person_is_needed() -> None:
     unit.read(UNIT)
     service = unit["Service"]
     assert (service["Restart"], service["RestartPreventExitStatus"]) == ("on-failure", "2 4")
-    assert (service["DynamicUser"], service["ProtectSystem"]) == ("yes", "strict")
+    assert (service["User"], service["ProtectSystem"]) == ("ari-presence", "strict")
     assert service["StateDirectory"] == service["ConfigurationDirectory"] == "ari-presence"
     assert service["LoadCredential"].startswith("hq.secret:")
 

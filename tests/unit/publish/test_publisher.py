@@ -704,3 +704,16 @@ def test_deadline_leaves_out_users_under_way(world: World, under_way: str) -> No
     world.publisher.pump()
     due = world.publisher.next_deadline()
     assert due is None or due > world.clock.now
+
+
+def test_foreign_change_behind_our_read_back_is_seen(world: World) -> None:
+    """Executed after our read-back, reported before its answer is delivered: looked at once more, and adopted."""
+    world.wish("100", "dnd")
+    while world.server.executable:
+        world.server.execute()
+    world.tell()
+    world.server.set(DND, "NOT_INUSE")
+    world.tell()
+    world.run()
+    assert world.state() is None
+    assert world.is_right()
