@@ -97,7 +97,7 @@ def sent_at(message: Mapping[str, Any]) -> float | None:
     """Tell when Asterisk made an event, seconds since the epoch by its own clock; None if it does not say."""
     stamp = message.get("timestamp")
     try:
-        return datetime.strptime(stamp, "%Y-%m-%dT%H:%M:%S.%f%z").timestamp() if isinstance(stamp, str) else None
+        return datetime.fromisoformat(stamp).timestamp() if isinstance(stamp, str) else None
     except ValueError:
         return None
 
