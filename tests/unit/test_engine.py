@@ -828,3 +828,40 @@ def test_engine_needs_no_server() -> None:
     assert [type(change) for change in saved] == [ManualChanged]
     engine.stop()
     thread.join(5)
+
+
+# --- whose turn it is -------------------------------------------------------------------------------------------
+
+
+def test_fresh_code_is_carried_out_by_the_thread_that_read_it(rig: Rig) -> None:
+    """Nothing else is going on: the lamps are written before `post` returns."""
+    rig.sync()
+    code = CodeDialled(rig.clock.wall, "hq", "7.1", "PJSIP/100-00000009", ("dnd", "on"), ClaimState.FRESH)
+    assert rig.engine.call(lambda _engine: None) is None
+    deadline = time.monotonic() + 5
+    while rig.engine._waiting and time.monotonic() < deadline:  # the answer to `call` is given before it counts as done
+        pass
+    rig.engine.post(code)
+    assert ("POST", "asterisk/variable") in [(call.method, call.path) for call in rig.asterisk.calls]
+    rig.sync()
+    assert rig.manual() == "dnd"
+
+
+def test_fresh_code_waits_its_turn_behind_what_came_before(rig: Rig) -> None:
+    """While the engine is busy a code is queued, in order, and carried out once."""
+    held, go = threading.Event(), threading.Event()
+
+    def hold(_engine: Engine) -> None:
+        held.set()
+        go.wait(5)
+
+    waiting = threading.Thread(target=rig.engine.call, args=(hold,))
+    waiting.start()
+    held.wait(5)
+    code = CodeDialled(rig.clock.wall, "hq", "7.2", "PJSIP/100-0000000a", ("dnd", "toggle"), ClaimState.FRESH)
+    rig.engine.post(code)
+    assert not [call for call in rig.asterisk.calls if call.path == "asterisk/variable" and "BUSY" in str(call)]
+    go.set()
+    waiting.join(5)
+    rig.sync()
+    assert rig.manual() == "dnd"
