@@ -92,6 +92,20 @@ def test_user_hint_follows_the_main_lamp(asterisk: PrivateAsterisk, bob: SipPhon
     lamp.wait_for(lambda shown: shown.hold)
 
 
+@pytest.mark.parametrize(
+    ("spelling", "device"),
+    [("3-24", "presence-324"), ("*843-324", "lunch-324"), ("*8432-45", "lunch-245"), ("*76-326", "dnd-326")],
+    ids=str,
+)
+def test_dashes_name_no_other_device(asterisk: PrivateAsterisk, bob: SipPhone, spelling: str, device: str) -> None:
+    """Asterisk ignores dashes when it matches; every spelling is the same user's lamp and invents none."""
+    write(asterisk, device, "INVALID")
+    lamp = bob.subscribe(spelling)
+    lamp.wait_for(is_off)
+    write(asterisk, device, "BUSY")
+    lamp.wait_for(is_on)
+
+
 def test_user_hint_carries_presence_with_text(asterisk: PrivateAsterisk, phone: Phones) -> None:
     """A phone that shows text gets type, subtype and message of CustomPresence."""
     write(asterisk, "presence-323", "INVALID")

@@ -120,7 +120,8 @@ def test_hint_patterns_have_fixed_lengths_and_digits_only() -> None:
         match = re.fullmatch(r"_(?P<code>\*76|\*84\[1-6\])?(?P<user>X{2,6})", pattern(line))
         assert match, line
         if match["code"]:
-            assert line.endswith(f"-${{EXTEN:-{len(match['user'])}}}"), line
+            assert line.endswith(f"-${{FILTER(${{PRESENCE_ONLY}}${{EXTEN}}):-{len(match['user'])}}}"), line
+        assert line.count("${EXTEN}") == line.count("${FILTER(${PRESENCE_ONLY}${EXTEN})"), f"not filtered: {line}"
     assert len({pattern(line) for line in hints}) == len(hints) == 15
 
 
