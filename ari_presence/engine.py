@@ -32,6 +32,7 @@ from ari_presence.errors import AriError, StoreError
 from ari_presence.feed import Feed
 from ari_presence.publish.host import Answer
 from ari_presence.publish.publisher import Publisher
+from ari_presence.servers import LinkPort, Server
 from ari_presence.store.base import Change, LampsConfirmed, ManualChanged, ServerSeen
 from ari_presence.tickets import CONFIRM_S, Outcome, Ticket, Tickets
 
@@ -42,16 +43,6 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 
-class LinkPort(Protocol):
-    """What the engine needs from a link."""
-
-    def submit(self, requests: list[Request], done: Answer, *, urgent: bool = False) -> None:
-        """Send a group of requests."""
-
-    def watch(self, devices: Callable[[], Sequence[str]], done: Callable[[], None]) -> None:
-        """Subscribe in the background."""
-
-
 class Clock(Protocol):
     """Two clocks: seconds since the epoch, and seconds that never jump."""
 
@@ -60,30 +51,6 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Give seconds from an arbitrary start."""
-
-
-@dataclass(slots=True)
-class Server:
-    """One Asterisk as the engine sees it.
-
-    Attributes:
-        since: When it came or went, seconds since the epoch, UTC; 0 before the first attempt.
-        said: Why it is not connected, as logged last.
-        callers: Those who dialled a code there.
-    """
-
-    name: str
-    app: str
-    url: str
-    link: LinkPort
-    publisher: Publisher
-    callers: Callers
-    startup: str = ""
-    version: str = ""
-    transport: str = ""
-    up: bool = False
-    since: float = 0.0
-    said: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,8 @@ LAYERS = {
     "ari_presence.config_values": ("core", "errors"),
     "ari_presence.tickets": ("core", "errors"),
     "ari_presence.callers": ("ari.wire", "core", "errors", "publish"),
-    "ari_presence.engine": ("ari", "callers", "core", "errors", "feed", "publish", "store.base", "tickets"),
+    "ari_presence.servers": ("ari.wire", "callers", "publish"),
+    "ari_presence.engine": ("ari", "callers", "core", "errors", "feed", "publish", "servers", "store.base", "tickets"),
     "ari_presence.service": ("core", "engine", "errors", "feed", "http.service", "store.base", "tickets"),
     "ari_presence.cli": ("config", "core", "daemon", "errors", "http.address", "sample"),
 }
@@ -78,6 +79,7 @@ TESTED_ELSEWHERE = {
     "ari_presence.core.people": "tests/unit/core/test_reducer.py",
     "ari_presence.core.events": "frozen data, made by every test of the reducer",
     "ari_presence.core.commands": "frozen data, compared by every test of the reducer",
+    "ari_presence.servers": "frozen names and an interface",
     "ari_presence.callers": "tests/unit/test_engine.py, through the engine",
     "ari_presence.tickets": "tests/unit/test_engine.py, through the engine",
     "ari_presence.config_errors": "tests/unit/test_config.py, by its messages",

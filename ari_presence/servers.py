@@ -1,0 +1,44 @@
+"""One Asterisk as the engine sees it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ari_presence.ari.wire import Request
+from ari_presence.callers import Callers
+from ari_presence.publish.host import Answer
+from ari_presence.publish.publisher import Publisher
+
+
+class LinkPort(Protocol):
+    """What the engine needs from a link."""
+
+    def submit(self, requests: list[Request], done: Answer, *, urgent: bool = False) -> None:
+        """Send a group of requests."""
+
+    def watch(self, devices: Callable[[], Sequence[str]], done: Callable[[], None]) -> None:
+        """Subscribe in the background."""
+
+
+@dataclass(slots=True)
+class Server:
+    """One Asterisk as the engine sees it.
+
+    Attributes:
+        since: When it came or went, seconds since the epoch, UTC; 0 before the first attempt.
+        said: Why it is not connected, as logged last.
+        callers: Those who dialled a code there.
+    """
+
+    name: str
+    app: str
+    url: str
+    link: LinkPort
+    publisher: Publisher
+    callers: Callers
+    startup: str = ""
+    version: str = ""
+    transport: str = ""
+    up: bool = False
+    since: float = 0.0
+    said: str = ""
