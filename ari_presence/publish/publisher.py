@@ -32,6 +32,7 @@ QUIET_S = 0.2
 LATE_S = 5.0  # so long after a connect Asterisk may still carry out what the link before has sent
 USERS_PER_GROUP = 100
 GROUPS_IN_FLIGHT = 2  # one under way, the next one queued behind it
+LAMPS_OF_A_CHANGE = 3  # joined, whole, and the state's own
 WATCHED_AT_ONCE = 16  # users; about as many names as one subscription takes
 RETRY_S = (0.5, 2.0, 10.0)
 
@@ -205,6 +206,8 @@ class Publisher:
         self._pump_urgent()
         while self._groups < GROUPS_IN_FLIGHT:
             if batch := list(islice(self._takeable(), USERS_PER_GROUP)):
+                if not self._reader.prepare(len(batch) * LAMPS_OF_A_CHANGE):  # for the read-back
+                    break
                 for user in batch:
                     del self._due[user]
                 self._write(batch, urgent=False)

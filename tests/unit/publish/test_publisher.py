@@ -717,3 +717,17 @@ def test_foreign_change_behind_our_read_back_is_seen(world: World) -> None:
     world.run()
     assert world.state() is None
     assert world.is_right()
+
+
+def test_many_writes_are_read_back_at_once() -> None:
+    """A hundred users who change together are confirmed by a few expressions, not by hundreds of single reads."""
+    world = World([str(1000 + i) for i in range(100)])
+    world.connect()
+    world.run()
+    before = len(world.server.requests)
+    for i in range(100):
+        world.wish(str(1000 + i), "dnd", urgent=False)
+    world.run()
+    assert world.is_right()
+    reads = [request for request in world.server.requests[before:] if request.method == "GET"]
+    assert len(reads) < 60
