@@ -28,7 +28,7 @@ from ari_presence.http.app import create_app
 from ari_presence.http.server import HttpServer
 from ari_presence.log import configure_logging
 from ari_presence.service import DaemonService
-from ari_presence.store.base import Stored
+from ari_presence.store.base import Change, Stored
 from ari_presence.store.sqlite import FILE_NAME, SqliteStore
 from ari_presence.store.writer import StoreWriter
 
@@ -120,8 +120,8 @@ class _Daemon:
         server.start()
         stack.callback(server.stop)
 
-    def _save(self, change: object, request: int | None) -> None:
-        self._writer.submit(change, request)  # type: ignore[arg-type]
+    def _save(self, change: Change, request: int | None) -> None:
+        self._writer.submit(change, request)
 
     def _fatal(self, error: AriError) -> None:
         log.error("giving up", reason=str(error))
