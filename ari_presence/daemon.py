@@ -36,6 +36,8 @@ EXIT_CONFIG = 2
 EXIT_REPLACED = 4
 PRUNE_EVERY_S = 3600.0
 SIGNAL_S = 1.0  # a signal that comes just before a wait does not end it: Python handles it behind the wait
+LAMPS_DOWN_S = 3.0
+LOOK_S = 0.02
 SWITCH_S = 0.0005  # a reader that waits 5 ms (the default) for a busy thread leaves the link empty
 
 log = structlog.get_logger(__name__)
@@ -140,7 +142,16 @@ class _Daemon:
                 due = time.monotonic() + PRUNE_EVERY_S
                 self._prune()
         notify(self._environ, "STOPPING=1")
+        self._put_lamps_down()
         return self._exit_code
+
+    def _put_lamps_down(self) -> None:
+        """Leave no lamp saying that somebody is in a call, as far as the servers take it in time."""
+        deadline = time.monotonic() + LAMPS_DOWN_S
+        if self._exit_code or not self._engine.call(lambda engine: engine.stop_following_calls()):
+            return
+        while time.monotonic() < deadline and not self._engine.call(lambda engine: engine.lamps_are_down):
+            threading.Event().wait(LOOK_S)
 
     def _prune(self) -> None:
         try:
@@ -200,14 +211,13 @@ class _Fixed:
                 raise ConfigError(f"{key} was changed: that needs a restart (systemctl restart ari-presence)")
 
 
-_UNSERVED = ("calls", "treatment", "agi", "cluster")
+_UNSERVED = ("treatment", "agi", "cluster")
 
 
 def _warn_of_unserved(config: Config) -> None:
     """Say which settings are understood but have no effect in this release, so that nobody waits for one."""
     keys = [f"[{name}]" for name in _UNSERVED if name in config.model_fields_set]
-    keys += [f"[lamps] {name}" for name in ("freepbx", "parked_alert_s") if name in config.lamps.model_fields_set]
-    keys += [f"[[pbx]] {pbx.name}, ami" for pbx in config.pbxs if pbx.ami is not None]
+    keys += ["[lamps] freepbx"] if "freepbx" in config.lamps.model_fields_set else []
     if keys:
         log.warning("settings without effect in this release", keys=keys)
 
@@ -231,6 +241,9 @@ def settings_of(config: Config) -> Settings:
         default=default,
         pbxs=tuple(pbx.name for pbx in config.pbxs),
         prompts=Prompts(prompts.activated, prompts.deactivated, prompts.error),
+        wrap_up_s=float(config.calls.wrap_up_s),
+        history_of_calls=config.calls.history,
+        parked_alert_s=float(config.lamps.parked_alert_s),
     )
 
 

@@ -1,18 +1,17 @@
 """The single-writer loop: takes events, lets the reducer change the model, carries out what follows.
 
-Whoever has the turn owns the model, the publishers and the tickets: the engine's thread, or for one dialled code the thread
-that read it, when nothing else is waiting (the hop between threads costs more than the work). Everybody else posts events
-or asks with `call`. Order within one event: send the lamps, claim the caller's channel, then everything that may take
-longer. Lamps go first because the answer to a channel holds up what is sent behind it, 1.3 ms on 22 and 200 ms on 16
-(`stasis_app_exec`), and do not depend on it: a caller whose claim decides is claimed by an event of its own.
+Whoever has the turn (`turns.py`) owns the model, the publishers and the tickets: the engine's thread, or for one dialled code
+the thread that read it, when nothing else is waiting. Everybody else posts events or asks with `call`. Order within one
+event: send the lamps, claim the caller's channel, then everything that may take longer. Lamps go first because the answer to
+a channel holds up what is sent behind it, 1.3 ms on 22 and 200 ms on 16 (`stasis_app_exec`), and do not depend on it: a
+caller whose claim decides is claimed by an event of its own.
 """
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import structlog
@@ -33,10 +32,12 @@ from ari_presence.feed import Feed
 from ari_presence.publish.host import Answer
 from ari_presence.publish.publisher import Publisher
 from ari_presence.servers import LinkPort, Server
-from ari_presence.store.base import Change, LampsConfirmed, ManualChanged, ServerSeen
+from ari_presence.store.base import Change, HistoryAdded, LampsConfirmed, ManualChanged, ServerSeen
 from ari_presence.tickets import CONFIRM_S, Outcome, Ticket, Tickets
+from ari_presence.turns import Turns
 
 LOGGED_ONE_BY_ONE = 20
+LINES_AT_ONCE = 100
 LONGEST_WAIT_S = 30.0  # so that a wall clock that was set is noticed
 
 log = structlog.get_logger(__name__)
@@ -72,13 +73,14 @@ class _Call:
 
 
 @dataclass(frozen=True, slots=True)
+class _LinesWatched:
+    pbx: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Watched:
     pbx: str
     users: tuple[UserId, ...]
-
-
-class _Stop:
-    pass
 
 
 class Engine:
@@ -105,10 +107,7 @@ class Engine:
         self._save = save
         self._fatal = fatal
         self._clock = clock
-        self._inbox: SimpleQueue[object] = SimpleQueue()
-        self._turn = threading.Lock()  # owns the model
-        self._counting = threading.Lock()  # guards the next
-        self._waiting = 0  # items that were posted and are not carried out yet
+        self._turns = Turns(self._take, self._on_time, self._wait_s)
         self._tickets = Tickets(
             self._unconfirmed, lambda request, ok: self._apply(ev.Settled(clock.time(), request, ok))
         )
@@ -119,30 +118,16 @@ class Engine:
     def post(self, event: object) -> None:
         """Hand over an event; never waits. A fresh dialled code is carried out at once if nothing else is going on."""
         urgent = isinstance(event, ev.CodeDialled) and event.claim is ev.ClaimState.FRESH
-        if not (urgent and self._turn.acquire(blocking=False)):
-            self._put(event)
-            return
-        try:
-            first = self._waiting == 0
-            if first:
-                self._try(event)
-        finally:
-            self._turn.release()
-        self._put(None if first else event)  # None: have the thread look at the clock
-
-    def _put(self, item: object) -> None:
-        with self._counting:
-            self._waiting += 1
-        self._inbox.put(item)
+        (self._turns.offer if urgent else self._turns.put)(event)
 
     def stored(self, requests: list[int], error: StoreError | None) -> None:
         """Take the store's word that changes are durable, or were not taken."""
-        self._put(_Stored(requests, error))
+        self._turns.put(_Stored(requests, error))
 
     def call(self, function: Callable[["Engine"], T], timeout_s: float = 10.0) -> T:
         """Run a function in the engine's thread and give its result; what it raises is raised here."""
         future: Future[T] = Future()
-        self._put(_Call(function, future))
+        self._turns.put(_Call(function, future))
         return future.result(timeout_s)
 
     def ask(self, make: Callable[[int, float], ev.Event]) -> Outcome:
@@ -165,36 +150,14 @@ class Engine:
 
     def stop(self) -> None:
         """End `run` after what is queued."""
-        self._put(_Stop())
+        self._turns.stop()
 
     # --- the loop -----------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Serve until `stop`."""
-        while True:
-            try:
-                with self._turn:
-                    wait_s = self._wait_s()
-                item = self._inbox.get(timeout=wait_s)
-                taken = 1
-            except Empty:
-                item, taken = None, 0
-            if isinstance(item, _Stop):
-                self.feed.close()
-                return
-            with self._turn:
-                self._try(item)
-                with self._counting:
-                    self._waiting -= taken
-
-    def _try(self, item: object) -> None:
-        """Carry out one item and what is due; the turn is held. A bug in one event does not stop the others."""
-        try:
-            if item is not None:
-                self._take(item)
-            self._on_time()
-        except Exception:
-            log.exception("bug: an event was not carried out", kind=type(item).__name__)
+        self._turns.run()
+        self.feed.close()
 
     def _wait_s(self) -> float:
         now, wall = self._clock.monotonic(), self._clock.time()
@@ -235,8 +198,15 @@ class Engine:
                 self._link_down(item)
             case _Watched(pbx, users):
                 self.servers[pbx].publisher.reread(users)
+            case _LinesWatched(pbx):  # what changed before is found by listing once more
+                self.servers[pbx].link.list_endpoints()
+            case ev.EndpointsSeen():
+                self._apply(item)
+                self._watch_lines(self.servers[item.pbx], item.endpoints)
+            case _ if isinstance(item, ev.Event):
+                self._apply(item)
             case _:
-                self._apply(item)  # type: ignore[arg-type]
+                raise TypeError(f"nobody carries out {type(item).__name__}")
 
     def _apply(self, event: ev.Event) -> None:
         """Let the reducer decide, then send lamps, claim, and do the rest."""
@@ -288,6 +258,16 @@ class Engine:
             if server.up:
                 server.callers.check_sounds(event.settings)
 
+    def stop_following_calls(self) -> bool:
+        """Take all calls for over, before the daemon ends; tell whether a lamp has to change for it."""
+        self._apply(ev.Stopping(self._clock.time()))
+        return not self.lamps_are_down
+
+    @property
+    def lamps_are_down(self) -> bool:
+        """Tell whether every server that is connected is known to show what it should."""
+        return all(server.publisher.idle for server in self.servers.values() if server.up)
+
     # --- the commands of the reducer ----------------------------------------------------------------------------
 
     def _carry_out(self, command: cmd.Command) -> None:
@@ -304,6 +284,10 @@ class Engine:
                 self._tickets.track(command, self._clock.monotonic())
             case cmd.Refuse():
                 self._tickets.refuse(command)
+            case cmd.Log():
+                self._save(HistoryAdded(command.record), None)
+            case cmd.ListCalls():
+                self.servers[command.pbx].link.list_calls(command.lines)
             case cmd.Note():
                 log.info(command.event, **dict(command.fields))
 
@@ -349,7 +333,9 @@ class Engine:
             server.startup = event.startup
             self._save(ServerSeen(event.pbx, event.startup), None)
         log.info("connected", pbx=event.pbx, asterisk=event.version, transport=server.transport, restarted=restarted)
-        self._apply(ev.EndpointsSeen(event.at, event.pbx, event.endpoints))
+        self._apply(event.endpoints)
+        self._apply(event.calls)
+        server.lines = None
         server.publisher.link_up(self.model.users, restarted=restarted, over_websocket=event.over_websocket)
         server.callers.check_sounds(self.model.settings)
         server.callers.adopt(event.callers)
@@ -394,8 +380,23 @@ class Engine:
 
     def submit(self, pbx: str, requests: list[Request], done: Answer, *, urgent: bool) -> None:
         """Send a group; its answer comes back through the inbox."""
-        self.servers[pbx].link.submit(requests, lambda responses: self._put(_Answered(done, responses)), urgent=urgent)
+        self.servers[pbx].link.submit(requests, lambda responses: self._turns.put(_Answered(done, responses)), urgent=urgent)
 
     def watch(self, pbx: str, users: tuple[UserId, ...], devices: Callable[[], Sequence[str]]) -> None:
         """Subscribe to lamps of some users; what changed before that is found by reading once more."""
-        self.servers[pbx].link.watch(devices, lambda: self._put(_Watched(pbx, users)))
+        if self.servers[pbx].lines is None:  # all lamps are right: now the lines, which matter more than changes of lamps
+            self.servers[pbx].lines = frozenset()
+            self._watch_lines(self.servers[pbx], self.model.endpoints.get(pbx, ()))
+        self.servers[pbx].link.watch(devices, lambda: self._turns.put(_Watched(pbx, users)))
+
+    def _watch_lines(self, server: Server, endpoints: Sequence[str]) -> None:
+        """Subscribe to the device states of users' endpoints, each once in a session."""
+        if server.lines is None:
+            return
+        new = [line for line in endpoints if line not in server.lines and self.model.owner(line) is not None]
+        if not new:
+            return
+        server.lines |= frozenset(new)
+        for first in range(0, len(new), LINES_AT_ONCE):
+            some = tuple(new[first : first + LINES_AT_ONCE])
+            server.link.watch(partial(tuple, some), partial(self._turns.put, _LinesWatched(server.name)))

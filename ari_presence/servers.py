@@ -19,6 +19,12 @@ class LinkPort(Protocol):
     def watch(self, devices: Callable[[], Sequence[str]], done: Callable[[], None]) -> None:
         """Subscribe in the background."""
 
+    def list_calls(self, lines: tuple[str, ...]) -> None:
+        """List channels, bridges, and the device states of some lines in the background."""
+
+    def list_endpoints(self) -> None:
+        """List endpoints in the background."""
+
 
 @dataclass(slots=True)
 class Server:
@@ -28,6 +34,7 @@ class Server:
         since: When it came or went, seconds since the epoch, UTC; 0 before the first attempt.
         said: Why it is not connected, as logged last.
         callers: Those who dialled a code there.
+        lines: Endpoints whose device states are subscribed to in this session; None until that has begun.
     """
 
     name: str
@@ -42,3 +49,4 @@ class Server:
     up: bool = False
     since: float = 0.0
     said: str = ""
+    lines: frozenset[str] | None = None

@@ -19,7 +19,7 @@ import websocket
 
 from ari_presence.ari import decode
 from ari_presence.ari.address import Address
-from ari_presence.ari.background import list_endpoints
+from ari_presence.ari.background import list_calls, list_endpoints
 from ari_presence.ari.rest import Rest
 from ari_presence.ari.sockets import buffer, close
 from ari_presence.ari.wire import Request, Response, parse_response
@@ -29,14 +29,17 @@ STEP_TIMEOUT_S = 3.0
 LIVE_TIMEOUT_S = 2.0
 PROBE_TIMEOUT_S = 2.0
 FIRST_WITH_REST_OVER_WS = {20: 14, 21: 9, 22: 4}  # series to its first release that has it; none before, all after
+CALL_SOURCES = ("channel:", "bridge:")  # these end with the socket, and without waiting (asterisk#2170)
 UNUSED_EVENTS = (
+    "BridgeAttendedTransfer",
+    "BridgeCreated",
+    "BridgeVideoSourceChanged",
     "ChannelVarset",
     "ChannelDialplan",
     "ChannelCallerId",
     "ChannelConnectedLine",
     "ChannelDtmfReceived",
     "ChannelHangupRequest",
-    "ChannelStateChange",
     "ChannelTalkingStarted",
     "ChannelTalkingFinished",
     "PlaybackStarted",
@@ -55,7 +58,9 @@ class Session:
         over_websocket: Whether requests can go over the websocket.
         watched: Devices that the application is subscribed to already.
         endpoints: Every endpoint, `PJSIP/100`.
+        offline: Those that cannot be reached.
         channels: Every channel as JSON.
+        bridges: Every bridge as JSON.
         early: Event messages that came meanwhile, in order.
         offset_s: How far our clock is ahead of Asterisk's, at most; of events that were surely just sent.
     """
@@ -66,7 +71,9 @@ class Session:
     over_websocket: bool = False
     watched: Sequence[str] = ()
     endpoints: tuple[str, ...] = ()
+    offline: frozenset[str] = frozenset()
     channels: tuple[dict[str, Any], ...] = ()
+    bridges: tuple[dict[str, Any], ...] = ()
     early: list[dict[str, Any]] = field(default_factory=list)
     offset_s: float = inf
 
@@ -89,8 +96,8 @@ def connect(address: Address, rest: Rest) -> Session:
         _prove_live(address, rest, session)
         session.over_websocket = _probe(session)
         session.watched = known.get("device_names", ())
-        session.endpoints = list_endpoints(rest)
-        session.channels = tuple(rest.need(Request("GET", "channels")).json())
+        session.endpoints, session.offline = list_endpoints(rest)
+        session.channels, session.bridges = list_calls(rest)
     except BaseException:
         close(session.socket)
         raise
@@ -158,6 +165,9 @@ def _prepare(address: Address, rest: Rest, known: dict[str, Any]) -> None:
         rest.need(Request("POST", f"applications/{app}/subscription", (("eventSource", f"bridge:{bridge}"),)))
     unused = ",".join(f'{{"type":"{name}"}}' for name in UNUSED_EVENTS)
     rest.need(Request("PUT", f"applications/{app}/eventFilter", body=f'{{"disallowed":[{unused}]}}'))
+    # After the filter, and at each connect anew; behind the keepalive bridge, which would not be recorded after `bridge:`.
+    sources = (("eventSource", ",".join(CALL_SOURCES)),)
+    rest.need(Request("POST", f"applications/{app}/subscription", sources), body=False)
 
 
 def _prove_live(address: Address, rest: Rest, session: Session) -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from ari_presence.core import events as ev
+from ari_presence.core.calls import BridgeInfo, ChannelInfo
 from ari_presence.core.devstate import DeviceState, parse_state
 from ari_presence.core.events import CallerLeft, ClaimState, CodeDialled, PlaybackEnded
 from ari_presence.errors import AriDecodeError
@@ -40,30 +42,20 @@ UNUSED = frozenset(
         "ApplicationRegistered",
         "ApplicationUnregistered",
         "BridgeAttendedTransfer",
-        "BridgeBlindTransfer",
         "BridgeCreated",
-        "BridgeDestroyed",
-        "BridgeMerged",
         "BridgeVideoSourceChanged",
         "ChannelCallerId",
         "ChannelConnectedLine",
-        "ChannelCreated",
         "ChannelDialplan",
         "ChannelDtmfReceived",
-        "ChannelEnteredBridge",
         "ChannelHangupRequest",
-        "ChannelHold",
-        "ChannelLeftBridge",
-        "ChannelStateChange",
         "ChannelTalkingFinished",
         "ChannelTalkingStarted",
         "ChannelToneDetected",
         "ChannelTransfer",
-        "ChannelUnhold",
         "ChannelUserevent",
         "ChannelVarset",
         "ContactStatusChange",
-        "Dial",
         "EndpointStateChange",
         "PeerStatusChange",
         "PlaybackContinuing",
@@ -75,7 +67,20 @@ UNUSED = frozenset(
     ]
 )
 
-Decoded = DeviceSeen | Replaced | CodeDialled | CallerLeft | PlaybackEnded
+CallEvent = (
+    ev.ChannelSeen
+    | ev.HoldPressed
+    | ev.Dialling
+    | ev.BridgeEntered
+    | ev.BridgeLeft
+    | ev.BridgesMerged
+    | ev.BridgeGone
+    | ev.Transferred
+    | ev.LineSeen
+)
+_NOBODY = {"number": "", "name": ""}
+
+Decoded = DeviceSeen | Replaced | CodeDialled | CallerLeft | PlaybackEnded | CallEvent
 
 
 def load(frame: str | bytes) -> dict[str, Any]:
@@ -95,7 +100,10 @@ def load(frame: str | bytes) -> dict[str, Any]:
 
 def sent_at(message: Mapping[str, Any]) -> float | None:
     """Tell when Asterisk made an event, seconds since the epoch by its own clock; None if it does not say."""
-    stamp = message.get("timestamp")
+    return _instant(message.get("timestamp"))
+
+
+def _instant(stamp: object) -> float | None:
     try:
         return datetime.fromisoformat(stamp).timestamp() if isinstance(stamp, str) else None
     except ValueError:
@@ -134,9 +142,54 @@ def _text(value: Any) -> str:
     return value
 
 
-def _device_state(message: Mapping[str, Any], pbx: str, at: float, _fresh: bool) -> DeviceSeen:
+def _device_state(message: Mapping[str, Any], pbx: str, at: float, _fresh: bool) -> DeviceSeen | ev.LineSeen:
     device = message["device_state"]
-    return DeviceSeen(at, pbx, _text(device["name"]), parse_state(_text(device["state"])))
+    name, state = _text(device["name"]), parse_state(_text(device["state"]))
+    return DeviceSeen(at, pbx, name, state) if ":" in name else ev.LineSeen(at, pbx, name, state)
+
+
+def channel_info(channel: Mapping[str, Any], *, created: bool = False) -> ChannelInfo:
+    """Read a channel as it stands in events and listings; `created` reads its time too, which is slow."""
+    caller, connected = channel.get("caller") or _NOBODY, channel.get("connected") or _NOBODY
+    return ChannelInfo(
+        _text(channel["id"]),
+        _text(channel["name"]),
+        _text(channel["state"]),
+        (_text(caller["number"]), _text(caller["name"])),
+        (_text(connected["number"]), _text(connected["name"])),
+        (_instant(channel.get("creationtime")) or 0.0) if created else 0.0,
+    )
+
+
+def bridge_info(bridge: Mapping[str, Any], *, members: bool = False) -> BridgeInfo:
+    """Read a bridge as it stands in events and listings; `members` reads who is in it too."""
+    return BridgeInfo(
+        _text(bridge["id"]),
+        _text(bridge["bridge_type"]),
+        _text(bridge["bridge_class"]),
+        _text(bridge.get("creator", "")),
+        _text(bridge.get("name", "")),
+        tuple(map(_text, bridge["channels"])) if members else (),
+    )
+
+
+def _channel_seen(message: Mapping[str, Any], pbx: str, at: float, _fresh: bool) -> ev.ChannelSeen:
+    return ev.ChannelSeen(at, pbx, channel_info(message["channel"]))
+
+
+def _dial(message: Mapping[str, Any], pbx: str, at: float, _fresh: bool) -> ev.Dialling | None:
+    if message["dialstatus"] or "caller" not in message:  # what became of it, the channels tell
+        return None
+    return ev.Dialling(at, pbx, channel_info(message["caller"]), channel_info(message["peer"]))
+
+
+def _transfer(message: Mapping[str, Any], pbx: str, at: float, _fresh: bool) -> ev.Transferred | None:
+    if message["result"] != "Success":
+        return None
+    transferee = message.get("transferee")
+    return ev.Transferred(
+        at, pbx, channel_info(message["channel"]), _text(transferee["id"]) if transferee is not None else None
+    )
 
 
 def _stasis_start(message: Mapping[str, Any], pbx: str, at: float, fresh: bool) -> CodeDialled | None:
@@ -169,7 +222,23 @@ _READERS: dict[str, Callable[[Mapping[str, Any], str, float, bool], Decoded | No
     "DeviceStateChanged": _device_state,
     "StasisStart": _stasis_start,
     "StasisEnd": lambda m, pbx, at, _: CallerLeft(at, pbx, _text(m["channel"]["id"])),
-    "ChannelDestroyed": lambda m, pbx, at, _: CallerLeft(at, pbx, _text(m["channel"]["id"])),
+    "ChannelDestroyed": lambda m, pbx, at, _: ev.ChannelGone(at, pbx, _text(m["channel"]["id"])),
+    "ChannelCreated": _channel_seen,
+    "ChannelStateChange": _channel_seen,
+    "ChannelHold": lambda m, pbx, at, _: ev.HoldPressed(at, pbx, channel_info(m["channel"]), True),
+    "ChannelUnhold": lambda m, pbx, at, _: ev.HoldPressed(at, pbx, channel_info(m["channel"]), False),
+    "Dial": _dial,
+    "ChannelEnteredBridge": lambda m, pbx, at, _: ev.BridgeEntered(
+        at, pbx, bridge_info(m["bridge"]), channel_info(m["channel"])
+    ),
+    "ChannelLeftBridge": lambda m, pbx, at, _: ev.BridgeLeft(
+        at, pbx, bridge_info(m["bridge"]), channel_info(m["channel"])
+    ),
+    "BridgeMerged": lambda m, pbx, at, _: ev.BridgesMerged(
+        at, pbx, bridge_info(m["bridge"]), _text(m["bridge_from"]["id"])
+    ),
+    "BridgeDestroyed": lambda m, pbx, at, _: ev.BridgeGone(at, pbx, _text(m["bridge"]["id"])),
+    "BridgeBlindTransfer": _transfer,
     "PlaybackFinished": lambda m, pbx, at, _: PlaybackEnded(at, pbx, _text(m["playback"]["id"])),
     "ApplicationReplaced": lambda _m, pbx, at, _f: Replaced(at, pbx),
 }

@@ -8,19 +8,20 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 import websocket
 
 from ari_presence.ari import decode
 from ari_presence.ari.address import Address
-from ari_presence.ari.background import Background
+from ari_presence.ari.background import Background, calls_listed
 from ari_presence.ari.backoff import delays
 from ari_presence.ari.connect import Session, connect
 from ari_presence.ari.pipeline import Done, Group, HttpPipeline, Pipeline, WebSocketPipeline
 from ari_presence.ari.sockets import close, shut
 from ari_presence.ari.wire import Request, parse_response
-from ari_presence.core.events import CallerLeft, CodeDialled
+from ari_presence.core.events import CallerLeft, CallsListed, CodeDialled, EndpointsSeen
 from ari_presence.errors import AriAuthError, AriConnectionError, AriDecodeError, AriError, AriReplacedError
 
 PING_EVERY_S = 2.0
@@ -41,7 +42,8 @@ class LinkUp:
     version: str
     startup: str
     over_websocket: bool
-    endpoints: tuple[str, ...]
+    endpoints: EndpointsSeen
+    calls: CallsListed
     callers: tuple[CodeDialled, ...]
 
 
@@ -123,6 +125,18 @@ class Link:
         if background is not None:
             background.watch(devices, done)
 
+    def list_calls(self, lines: tuple[str, ...]) -> None:
+        """List channels and bridges soon (see `Background.list_calls`); forgotten when there is no link."""
+        background = self._background
+        if background is not None:
+            background.list_calls(lines)
+
+    def list_endpoints(self) -> None:
+        """List endpoints soon; forgotten when there is no link."""
+        background = self._background
+        if background is not None:
+            background.list_endpoints()
+
     def _run(self) -> None:
         waits = delays()
         while not self._stopping.is_set():
@@ -182,7 +196,7 @@ class Link:
     def _announce(self, session: Session) -> None:
         now = time.time()
         callers = [
-            self._decoded(lambda c=c: decode.orphan(c, self.address.app, pbx=self.address.name, at=now))  # type: ignore[misc]
+            self._decoded(partial(decode.orphan, c, self.address.app, pbx=self.address.name, at=now))
             for c in session.channels
         ]
         found = tuple(c for c in callers if isinstance(c, CodeDialled))
@@ -193,17 +207,18 @@ class Link:
                 session.version,
                 session.startup,
                 session.over_websocket,
-                session.endpoints,
+                EndpointsSeen(now, self.address.name, session.endpoints, session.offline),
+                calls_listed(session.channels, session.bridges, {}, pbx=self.address.name, at=now),
                 found,
             )
         )
         self._adopted = {caller.channel for caller in found}
         for message in session.early:
-            event = self._decoded(lambda m=message: decode.decode(m, pbx=self.address.name, at=now))  # type: ignore[misc]
+            event = self._decoded(partial(decode.decode, message, pbx=self.address.name, at=now))
             if event is not None:
                 self._hand_on(event)
         session.early.clear()
-        session.channels = ()
+        session.channels = session.bridges = ()
 
     def _read(self, session: Session, pipeline: WebSocketPipeline | None) -> None:
         socket, lag = session.socket, _Lag(session.offset_s)

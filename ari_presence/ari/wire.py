@@ -10,6 +10,8 @@ from typing import Any
 
 from ari_presence.errors import AriDecodeError
 
+_json = json.JSONEncoder().encode  # in pieces it takes half the time of a whole dictionary
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -29,18 +31,13 @@ class Request:
 
     def frame(self, request_id: str) -> str:
         """Write the request as the text of one websocket frame (at most 65,535 bytes, or Asterisk hangs up)."""
-        message: dict[str, Any] = {
-            "type": "RESTRequest",
-            "request_id": request_id,
-            "method": self.method,
-            "uri": self.path,
-        }
+        parts = [f'"request_id":{_json(request_id)},"method":{_json(self.method)},"uri":{_json(self.path)}']
         if self.query:
-            message["query_strings"] = [{"name": name, "value": value} for name, value in self.query]
+            pairs = ",".join(f'{{"name":{_json(name)},"value":{_json(value)}}}' for name, value in self.query)
+            parts.append(f'"query_strings":[{pairs}]')
         if self.body is not None:
-            message["content_type"] = "application/json"
-            message["message_body"] = self.body
-        return json.dumps(message)
+            parts.append(f'"content_type":"application/json","message_body":{_json(self.body)}')
+        return f'{{"type":"RESTRequest",{",".join(parts)}}}'
 
 
 @dataclass(frozen=True, slots=True)

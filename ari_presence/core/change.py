@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from ari_presence.core.commands import Command, Note, Record, Save
+from ari_presence.core.commands import Command, Log, Note, Record, Save
 from ari_presence.core.features import Action
 from ari_presence.core.model import Model, User
 from ari_presence.core.names import StateId, UserId
@@ -34,6 +34,20 @@ def set_manual(
     record = Record(at, user.id, now.state, layer, source, now.until, now.message)
     out.commands.append(Save(user.id, entry, record, request, before))
     out.touched.add(user.id)
+
+
+def set_automatic(model: Model, user: User, layer: Layer, entry: Entry | None, at: float, out: Outcome) -> None:
+    """Set or remove a state that nobody set by hand; it goes into the history where that is wanted."""
+    states = model.settings.states
+    before = user.effective(states)
+    user.put(layer, entry, at)
+    if entry is not None and entry.until is not None:
+        model.ends.add(entry.until, user.id)
+    out.touched.add(user.id)
+    if model.settings.history_of_calls:
+        shown, now, _ = user.effective(states)
+        if (shown, now.state) != (before[0], before[1].state):
+            out.commands.append(Log(Record(at, user.id, now.state, shown, now.source, now.until, now.message)))
 
 
 def _wanted(user: User, action: Action, state: StateId | None) -> StateId | None:

@@ -38,6 +38,21 @@ class Save:
 
 
 @dataclass(frozen=True, slots=True)
+class Log:
+    """Store a line of history of a state that set itself."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class ListCalls:
+    """List the channels and bridges of a server again, and read the device states of some lines (`CallsListed`)."""
+
+    pbx: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Track:
     """Report when everything that concerns `user` is stored and confirmed (`Settled`).
 
@@ -98,4 +113,4 @@ class Note:
     fields: tuple[tuple[str, object], ...]
 
 
-Command = Save | Track | Refuse | Claim | Play | Leave | Note
+Command = Save | Log | ListCalls | Track | Refuse | Claim | Play | Leave | Note

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from ari_presence.core.calls import BridgeInfo, ChannelInfo
+from ari_presence.core.devstate import DeviceState
 from ari_presence.core.features import Action
 from ari_presence.core.lamps import Wish
 from ari_presence.core.model import Settings
@@ -39,11 +41,111 @@ class ConfigChanged:
 
 @dataclass(frozen=True, slots=True)
 class EndpointsSeen:
-    """All endpoints of one server, as listed at a connect or later on."""
+    """All endpoints of one server, as listed at a connect or later on, and which of them cannot be reached."""
 
     at: float
     pbx: str
     endpoints: tuple[str, ...]
+    offline: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSeen:
+    """A channel came into being or changed its state."""
+
+    at: float
+    pbx: str
+    channel: ChannelInfo
+
+
+@dataclass(frozen=True, slots=True)
+class HoldPressed:
+    """A channel's side put the other on hold, or took it back (`pressed` false)."""
+
+    at: float
+    pbx: str
+    channel: ChannelInfo
+    pressed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Dialling:
+    """One channel calls another."""
+
+    at: float
+    pbx: str
+    caller: ChannelInfo
+    peer: ChannelInfo
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeEntered:
+    """A channel entered a bridge."""
+
+    at: float
+    pbx: str
+    bridge: BridgeInfo
+    channel: ChannelInfo
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeLeft:
+    """A channel left a bridge."""
+
+    at: float
+    pbx: str
+    bridge: BridgeInfo
+    channel: ChannelInfo
+
+
+@dataclass(frozen=True, slots=True)
+class BridgesMerged:
+    """All channels of the bridge `source` (an id) went to another."""
+
+    at: float
+    pbx: str
+    bridge: BridgeInfo
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeGone:
+    """A bridge ended."""
+
+    at: float
+    pbx: str
+    bridge: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """A channel sent another (its id, if Asterisk says) somewhere else without asking there."""
+
+    at: float
+    pbx: str
+    channel: ChannelInfo
+    transferee: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LineSeen:
+    """Asterisk reports the device state of an endpoint, `PJSIP/100`."""
+
+    at: float
+    pbx: str
+    line: str
+    state: DeviceState
+
+
+@dataclass(frozen=True, slots=True)
+class CallsListed:
+    """All channels and bridges of one server, and the device states of the lines that were asked for."""
+
+    at: float
+    pbx: str
+    channels: tuple[ChannelInfo, ...]
+    bridges: tuple[BridgeInfo, ...]
+    reported: Mapping[str, DeviceState]
 
 
 class ClaimState(Enum):
@@ -93,6 +195,11 @@ class CallerLeft:
     at: float
     pbx: str
     channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelGone(CallerLeft):
+    """A channel is no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +273,13 @@ class NotStored:
 
 
 @dataclass(frozen=True, slots=True)
+class Stopping:
+    """The daemon is about to end: nobody will follow the calls any more."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class TimerDue:
     """The clock reached the next deadline."""
 
@@ -176,6 +290,18 @@ Event = (
     Started
     | ConfigChanged
     | EndpointsSeen
+    | ChannelSeen
+    | ChannelGone
+    | HoldPressed
+    | Dialling
+    | BridgeEntered
+    | BridgeLeft
+    | BridgesMerged
+    | BridgeGone
+    | Transferred
+    | LineSeen
+    | CallsListed
+    | Stopping
     | CodeDialled
     | PlaybackEnded
     | CallerLeft

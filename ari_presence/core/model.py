@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from types import MappingProxyType
 
+from ari_presence.core.calls import Calls, CallView
 from ari_presence.core.lamps import LampLayout
 from ari_presence.core.names import UserId, fold_endpoint, is_user_id
 from ari_presence.core.timers import EndQueue
 from ari_presence.core.userstate import AVAILABLE, Entry, Layer, StateDef, StateTable
+
+OWNERS_REMEMBERED = 100_000  # names of endpoints can come from the network
 
 _NO_ENTRIES: Mapping[Layer, Entry] = MappingProxyType({})  # one for all, since most users have none
 
@@ -46,6 +49,8 @@ class User:
         entries: The layers that are set, without the default; replaced, never changed in place.
         since: When the person was last seen to have no layer at all, for the default state.
         hushed: An operator reset the lamps: they stay off until the next change.
+        lines: How many endpoints of the person the servers list.
+        reachable: How many of them can be reached.
     """
 
     id: UserId
@@ -53,6 +58,8 @@ class User:
     since: float
     entries: Mapping[Layer, Entry] = field(default_factory=lambda: _NO_ENTRIES)
     hushed: bool = False
+    lines: int = 0
+    reachable: int = 0
 
     @property
     def manual(self) -> Entry | None:
@@ -93,6 +100,9 @@ class Settings:
         pbxs: Names of the servers.
         prompts: Standard prompts.
         keep_s: How long a user whose endpoint is missing from the listings is kept.
+        wrap_up_s: How long somebody is wrapping up after a call; 0 for not at all.
+        history_of_calls: Whether states that set themselves go into the history.
+        parked_alert_s: How long a parked call may wait before its lamp says so.
     """
 
     states: StateTable
@@ -105,6 +115,9 @@ class Settings:
     pbxs: tuple[str, ...] = ()
     prompts: Prompts = Prompts()
     keep_s: float = 60.0
+    wrap_up_s: float = 0.0
+    history_of_calls: bool = False
+    parked_alert_s: float = 120.0
 
     def owner(self, endpoint: str) -> UserId | None:
         """Tell whose endpoint this is, listed or by discovery; None for nobody's."""
@@ -134,13 +147,20 @@ class Model:
     Attributes:
         settings: The configuration as the model sees it.
         users: Every user, listed or discovered.
-        ends: When manual states end.
+        ends: When something of a user is due: a state ends, somebody counts as offline or as gone.
         callers: Request number to the caller who waits for its outcome.
         playing: Playback id to the caller who hears it.
         endpoints: Last listing of each server that ever gave one.
         lit: Stored lamps of people who are nobody (yet): set to off when they stay away.
         parted: Stored manual states of people who are nobody (yet, or any more).
         missing: Users whose endpoint has gone from the listings, and when they are dropped.
+        calls: Channels and bridges of each server.
+        views: What the lines of users do who are in a call, by server and line.
+        unheard: Servers whose link was lost while they had calls, and when those are given up.
+        offline: Endpoints of each server that cannot be reached.
+        leaving: Users who cannot be reached since a moment ago, and when they are offline.
+        flaps: How often users came back lately, and when they did last.
+        stopping: Calls are not followed any more.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -154,7 +174,27 @@ class Model:
         self.parted: dict[UserId, Entry] = {}
         self.lit: set[UserId] = set()
         self.missing: dict[UserId, float] = {}
+        self.calls: dict[str, Calls] = {}
+        self.views: dict[UserId, dict[tuple[str, str], CallView]] = {}
+        self.unheard: dict[str, float] = {}
+        self.offline: dict[str, set[str]] = {}
+        self.leaving: dict[UserId, float] = {}
+        self.flaps: dict[UserId, tuple[int, float]] = {}
+        self.stopping = False
         self._requests = 0
+        self._owners: dict[str, UserId | None] = {}
+        self._owners_by = settings
+
+    def owner(self, line: str) -> UserId | None:
+        """Tell whose endpoint this is (`Settings.owner`), remembering the answer."""
+        if self._owners_by is not self.settings or len(self._owners) >= OWNERS_REMEMBERED:
+            self._owners.clear()
+            self._owners_by = self.settings
+        try:
+            return self._owners[line]
+        except KeyError:
+            self._owners[line] = owner = self.settings.owner(line)
+            return owner
 
     def new_request(self) -> int:
         """Number the next request of a caller; negative, so that it never meets those of other clients."""
@@ -163,6 +203,8 @@ class Model:
 
     def next_deadline(self) -> float | None:
         """Tell when a `TimerDue` event is wanted, seconds since the epoch, or None."""
-        ends = self.ends.next()
-        missing = min(self.missing.values(), default=None)
-        return min((t for t in (ends, missing) if t is not None), default=None)
+        times = list(self.unheard.values())
+        if (end := self.ends.next()) is not None:
+            times.append(end)
+        times += [calls.next_deadline() for pbx, calls in self.calls.items() if pbx not in self.unheard]
+        return min(times, default=None)

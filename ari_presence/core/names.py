@@ -13,6 +13,11 @@ StateId = NewType("StateId", str)
 _USER = re.compile(r"[a-z0-9][a-z0-9_.-]{0,39}\Z")
 _STATE = re.compile(r"[a-z][a-z0-9]{0,15}\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_LOCAL = re.compile(r"(Local/.*-[0-9a-f]+);[12]\Z", re.DOTALL)
+# Channels that are nobody's phone: made by Asterisk itself for a room, a recording, a listener or a transfer.
+_NO_PHONE = frozenset(
+    {"Local", "Surrogate", "Message", "Snoop", "CBAnn", "CBRec", "Announcer", "Recorder", "UnicastRTP"}
+)
 _RESERVED_STATES = frozenset({"presence", "group", "parked"})
 MESSAGE_BYTES = 120
 
@@ -36,6 +41,11 @@ def message_problem(text: str) -> str | None:
     if size > MESSAGE_BYTES:
         return f"the message has {size} bytes; at most {MESSAGE_BYTES} fit"
     return "the message has control characters" if _CONTROL.search(text) else None
+
+
+def printable(text: str) -> str:
+    """Make a name or number from the network fit to be shown: no control characters, at most 60 characters."""
+    return _CONTROL.sub("", text)[:60].strip()
 
 
 def joined_device(user: UserId) -> str:
@@ -66,9 +76,15 @@ def endpoint_of_channel(channel: str) -> str | None:
     """
     name, dash, serial = channel.rpartition("-")
     tech, slash, resource = name.partition("/")
-    if not (dash and slash and serial and tech and resource) or tech in ("Local", "Surrogate", "Message"):
+    if not (dash and slash and serial and tech and resource) or tech in _NO_PHONE:
         return None
     return name
+
+
+def local_pair(channel: str) -> str | None:
+    """Tell which two Local channels are the ends of one: `Local/1@a-0000001f;2` is `Local/1@a-0000001f` (`core_local.c`)."""
+    match = _LOCAL.match(channel)
+    return match[1] if match else None
 
 
 def fold_endpoint(endpoint: str) -> str:

@@ -1,5 +1,6 @@
 """Who is a user: listed or discovered; missing ones are kept for a while. Part of the reducer."""
 
+from ari_presence.core import callstate, registration
 from ari_presence.core import events as ev
 from ari_presence.core.change import Outcome, set_manual
 from ari_presence.core.commands import Record, Save
@@ -37,7 +38,7 @@ def appear(model: Model, user: UserId, at: float, out: Outcome) -> User:
 
 def on_endpoints(model: Model, event: ev.EndpointsSeen, out: Outcome) -> None:
     """Compare a listing with the users: some appear, some are missing."""
-    before = len(model.users)
+    before, first = len(model.users), event.pbx not in model.endpoints
     model.endpoints[event.pbx] = event.endpoints
     present = _present(model)
     for user in present:
@@ -45,6 +46,7 @@ def on_endpoints(model: Model, event: ev.EndpointsSeen, out: Outcome) -> None:
         if user not in model.users:
             appear(model, user, event.at, out)
             out.touched.add(user)
+    registration.on_listed(model, event, out, first=first)
     if any(pbx not in model.endpoints for pbx in model.settings.pbxs):
         return  # a server that was never heard may know the others
     gone = (model.users.keys() | model.lit) - present - model.missing.keys()
@@ -54,10 +56,11 @@ def on_endpoints(model: Model, event: ev.EndpointsSeen, out: Outcome) -> None:
         out.note("many endpoints missing", pbx=event.pbx, missing=len(gone), known=before, kept_s=keep_s)
     for user in gone:
         model.missing[user] = event.at + keep_s
+        model.ends.add(event.at + keep_s, user)
 
 
 def _present(model: Model) -> set[UserId]:
-    owner = model.settings.owner
+    owner = model.owner
     present = {user for listing in model.endpoints.values() for user in map(owner, listing) if user is not None}
     return present | model.settings.listed.keys()
 
@@ -68,6 +71,9 @@ def drop(model: Model, user: UserId, out: Outcome) -> None:
     if person is not None and person.manual is not None:
         model.parted[user] = person.manual
     model.missing.pop(user, None)
+    model.leaving.pop(user, None)
+    model.flaps.pop(user, None)
+    model.views.pop(user, None)
     model.lit.discard(user)
     out.touched.add(user)
     out.note("user left", user=user)
@@ -91,6 +97,8 @@ def on_config(model: Model, event: ev.ConfigChanged, out: Outcome) -> None:
             person.put(Layer.MANUAL, None, event.at)  # before anybody looks it up
             out.note("state removed", user=user, state=manual.state)
             set_manual(model, person, None, event.at, "configuration", None, out)
+    callstate.refresh_all(model, event.at, out)
+    registration.recount(model, event.at, "configuration", out, at_once=False)
     out.touched.update(kept)
 
 

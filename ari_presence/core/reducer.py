@@ -8,8 +8,9 @@ the model (`plan.py`).
 from collections.abc import Callable
 from typing import Any
 
+from ari_presence.core import callstate, registration
 from ari_presence.core import events as ev
-from ari_presence.core.change import Outcome, change_manual, make_entry, set_manual
+from ari_presence.core.change import Outcome, change_manual, make_entry, set_automatic, set_manual
 from ari_presence.core.commands import Refuse, Track
 from ari_presence.core.dialled import on_caller_left, on_code, on_link_lost, on_playback, on_settled
 from ari_presence.core.model import Model, User
@@ -142,11 +143,39 @@ def _same_lamp(model: Model, present: StateId, wished: StateId) -> bool:
 
 def _on_timer(model: Model, event: ev.TimerDue, out: Outcome) -> None:
     for until, user in model.ends.pop_due(event.at):
-        person = model.users.get(user)
-        if person is not None and person.manual is not None and person.manual.until == until:
-            set_manual(model, person, None, event.at, "expiry", None, out)
-    for user in [user for user, due in model.missing.items() if due <= event.at]:
-        drop(model, user, out)
+        if model.missing.get(user) == until:
+            drop(model, user, out)
+        elif (person := model.users.get(user)) is not None:
+            _on_due(model, person, until, event.at, out)
+    callstate.on_timer(model, event.at, out)
+
+
+def _on_due(model: Model, user: User, due: float, at: float, out: Outcome) -> None:
+    if user.manual is not None and user.manual.until == due:
+        set_manual(model, user, None, at, "expiry", None, out)
+    call = user.entries.get(Layer.CALLS)
+    if call is not None and call.until == due:
+        set_automatic(model, user, Layer.CALLS, None, at, out)
+    registration.on_due(model, user, due, out)
+
+
+def _on_line(model: Model, event: ev.LineSeen, out: Outcome) -> None:
+    registration.on_line(model, event, out)
+    callstate.on_line(model, event, out)
+
+
+def _on_transferred(model: Model, event: ev.Transferred, out: Outcome) -> None:
+    """Take who sent a call away; where it goes, its channel tells."""
+
+
+def _on_channel_gone(model: Model, event: ev.ChannelGone, out: Outcome) -> None:
+    on_caller_left(model, event, out)
+    callstate.on_channel_gone(model, event, out)
+
+
+def _on_link_lost(model: Model, event: ev.LinkLost, out: Outcome) -> None:
+    on_link_lost(model, event, out)
+    callstate.on_link_lost(model, event)
 
 
 _DISPATCH: dict[type, Callable[[Model, Any, Outcome], None]] = {
@@ -156,7 +185,19 @@ _DISPATCH: dict[type, Callable[[Model, Any, Outcome], None]] = {
     ev.CodeDialled: on_code,
     ev.PlaybackEnded: on_playback,
     ev.CallerLeft: on_caller_left,
-    ev.LinkLost: on_link_lost,
+    ev.LinkLost: _on_link_lost,
+    ev.ChannelSeen: callstate.on_channel,
+    ev.ChannelGone: _on_channel_gone,
+    ev.HoldPressed: callstate.on_hold,
+    ev.Dialling: callstate.on_dialling,
+    ev.BridgeEntered: callstate.on_entered,
+    ev.BridgeLeft: callstate.on_left,
+    ev.BridgesMerged: callstate.on_merged,
+    ev.BridgeGone: callstate.on_bridge_gone,
+    ev.Transferred: _on_transferred,
+    ev.LineSeen: _on_line,
+    ev.CallsListed: callstate.on_listed,
+    ev.Stopping: callstate.on_stopping,
     ev.ChangeAsked: _on_change,
     ev.LampsChanged: _on_lamps_changed,
     ev.Settled: on_settled,

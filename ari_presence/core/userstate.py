@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ari_presence.core.devstate import DeviceState
-from ari_presence.core.names import StateId
+from ari_presence.core.names import StateId, UserId
 
 
 class Layer(StrEnum):
@@ -53,11 +53,42 @@ class StateDef:
 
 
 @dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody at the other end of a call; `user` is None for who is no user of ours."""
+
+    number: str
+    name: str
+    user: UserId | None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is known of the call behind a state of the calls layer.
+
+    Attributes:
+        others: Who is at the other end; empty where there is nobody, or a room full.
+        hold: `holding`, `held`, or "".
+        room: Name of the conference or parking lot, or "".
+        talked: Whether somebody was at the other end.
+    """
+
+    others: tuple[Person, ...] = ()
+    hold: str = ""
+    room: str = ""
+    talked: bool = False
+
+    @property
+    def outside(self) -> bool:
+        """Tell whether nobody at the other end is a user."""
+        return bool(self.others) and all(other.user is None for other in self.others)
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A state in one layer: who set it, since when, until when.
 
     Times are seconds since the epoch, UTC. `source` is `phone:PJSIP/100`, `api:name`, `cli`, `schedule:office`,
-    `dialplan`, `pbx:hq` or `default`.
+    `dialplan`, `pbx:hq` or `default`. `call` belongs to the calls layer alone.
     """
 
     state: StateId
@@ -65,12 +96,19 @@ class Entry:
     since: float
     until: float | None = None
     message: str | None = None
+    call: Call | None = None
 
 
 AVAILABLE = StateId("available")
 DND = StateId("dnd")
 AWAY = StateId("away")
-CALL_STATES = frozenset(map(StateId, ("ringing", "on-call", "on-hold", "in-conference", "wrap-up")))
+RINGING = StateId("ringing")
+ON_CALL = StateId("on-call")
+ON_HOLD = StateId("on-hold")
+IN_CONFERENCE = StateId("in-conference")
+WRAP_UP = StateId("wrap-up")
+OFFLINE = StateId("offline")
+CALL_STATES = frozenset({RINGING, ON_CALL, ON_HOLD, IN_CONFERENCE, WRAP_UP})
 
 
 def _builtin() -> Iterable[StateDef]:
@@ -134,7 +172,7 @@ class StateTable:
         if AVAILABLE not in self.by_id:
             raise ValueError("there is no state 'available'")
         self.dialled = tuple(sorted(self.by_digit.values(), key=lambda state: state.digit))
-        self.settable = tuple(s for s in self.all if s.id not in CALL_STATES and s.id != "offline")
+        self.settable = tuple(s for s in self.all if s.id not in CALL_STATES and s.id != OFFLINE)
 
     def layers(self, entries: Mapping[Layer, Entry]) -> Iterable[tuple[Layer, Entry, StateDef]]:
         """Yield the layers that apply, the winner first; each row of `PRECEDENCE` at most once."""

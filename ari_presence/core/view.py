@@ -5,7 +5,7 @@ from typing import Any
 from ari_presence.core.commands import Record
 from ari_presence.core.model import Model, User
 from ari_presence.core.timers import rfc3339
-from ari_presence.core.userstate import PRECEDENCE, Entry, Layer, StateDef, StateTable
+from ari_presence.core.userstate import PRECEDENCE, Call, Entry, Layer, StateDef, StateTable
 
 _NOTHING = {
     "state": None,
@@ -19,6 +19,7 @@ _NOTHING = {
 
 
 def _entry(layer: Layer, entry: Entry, state: StateDef) -> dict[str, Any]:
+    call = {} if entry.call is None else {"call": _call(entry.call)}
     return {
         "state": entry.state,
         "label": state.label,
@@ -27,7 +28,13 @@ def _entry(layer: Layer, entry: Entry, state: StateDef) -> dict[str, Any]:
         "since": rfc3339(entry.since),
         "until": None if entry.until is None else rfc3339(entry.until),
         "message": entry.message,
+        **call,
     }
+
+
+def _call(call: Call) -> dict[str, Any]:
+    others = [{"number": who.number, "name": who.name or None, "user": who.user} for who in call.others]
+    return {"with": others, "outside": call.outside, "hold": call.hold or None, "room": call.room or None}
 
 
 def _person(user: User, said: dict[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,13 @@ class ManualChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryAdded:
+    """A state set itself: only the history knows."""
+
+    history: Record
+
+
+@dataclass(frozen=True, slots=True)
 class LampsConfirmed:
     """The server `pbx` has confirmed the lamps of `user`, written down as `text`; "" forgets them."""
 
@@ -40,7 +47,7 @@ class ServerSeen:
     startup: str
 
 
-Change = ManualChanged | LampsConfirmed | ServerSeen
+Change = ManualChanged | HistoryAdded | LampsConfirmed | ServerSeen
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from ari_presence.core.commands import Record
 from ari_presence.core.names import UserId
 from ari_presence.core.userstate import Entry
 from ari_presence.errors import StoreError
-from ari_presence.store.base import Change, LampsConfirmed, ManualChanged, ServerSeen, Stored
+from ari_presence.store.base import Change, HistoryAdded, LampsConfirmed, ManualChanged, ServerSeen, Stored
 
 
 class MemoryStore:
@@ -37,6 +37,8 @@ class MemoryStore:
                     self._manual[user] = entry
                 if history is not None:
                     self._history.append(history)
+            case HistoryAdded(history):
+                self._history.append(history)
             case LampsConfirmed(pbx, user, text):
                 rows = self._lamps.setdefault(pbx, {})
                 rows.pop(user, None)

@@ -19,7 +19,7 @@ from ari_presence.core.commands import Record
 from ari_presence.core.names import StateId, UserId
 from ari_presence.core.userstate import Entry, Layer
 from ari_presence.errors import SchemaTooNew, StoreError
-from ari_presence.store.base import Change, LampsConfirmed, ManualChanged, ServerSeen, Stored
+from ari_presence.store.base import Change, HistoryAdded, LampsConfirmed, ManualChanged, ServerSeen, Stored
 
 FILE_NAME = "ari-presence.sqlite"
 """Name of the file inside `state_dir`."""
@@ -271,6 +271,8 @@ def _apply(writer: sqlite3.Connection, change: Change) -> None:
                 )
             if history is not None:
                 _add_history(writer, history)
+        case HistoryAdded(history):
+            _add_history(writer, history)
         case LampsConfirmed(pbx, user, ""):
             writer.execute("DELETE FROM lamps WHERE pbx = ? AND user = ?", (pbx, user))
         case LampsConfirmed(pbx, user, text):

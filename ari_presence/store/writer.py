@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from ari_presence.errors import StoreError
-from ari_presence.store.base import Change, LampsConfirmed, ManualChanged, ServerSeen, Store
+from ari_presence.store.base import Change, HistoryAdded, LampsConfirmed, ManualChanged, ServerSeen, Store
 
 RETRY_S = 5.0
 """Seconds after which changes that could not be stored are tried again, if nothing new comes first."""
@@ -107,6 +107,8 @@ def _worth_keeping(changes: Iterable[Change]) -> list[_Item]:
         match change:
             case ManualChanged():
                 manual.append(change)
+            case HistoryAdded():  # not worth a place among them
+                pass
             case LampsConfirmed(pbx, user):
                 newest[("lamps", pbx, user)] = change
             case ServerSeen(pbx):

@@ -10,7 +10,7 @@ from ari_presence.ari.decode import DeviceSeen
 from ari_presence.ari.link import LinkDown, LinkUp
 from ari_presence.ari.wire import Request, Response
 from ari_presence.core.devstate import DeviceState
-from ari_presence.core.events import ClaimState, CodeDialled, PlaybackEnded, Started
+from ari_presence.core.events import CallsListed, ClaimState, CodeDialled, EndpointsSeen, PlaybackEnded, Started
 from ari_presence.core.lamps import LampLayout
 from ari_presence.core.model import Prompts, Settings, UserSettings
 from ari_presence.core.names import UserId
@@ -57,6 +57,8 @@ class FakeLink:
         self.groups: list[list[Request]] = []
         self.urgent: list[list[Request]] = []
         self.watched: list[str] = []
+        self.listings: list[tuple[str, ...]] = []
+        self.endpoint_listings = 0
         self._waiting: deque[tuple[Sequence[Request], Done]] = deque()
 
     def submit(self, requests: Sequence[Request], done: Done, *, urgent: bool = False) -> None:
@@ -73,6 +75,14 @@ class FakeLink:
         """Subscribe at once."""
         self.watched += devices()
         done()
+
+    def list_calls(self, lines: tuple[str, ...]) -> None:
+        """Note that a listing was asked for."""
+        self.listings.append(lines)
+
+    def list_endpoints(self) -> None:
+        """Note that a listing of endpoints was asked for."""
+        self.endpoint_listings += 1
 
     def release(self) -> None:
         """Answer what waits."""
@@ -169,7 +179,9 @@ class Rig:
         link = self.links[pbx]
         link.up = True
         endpoints = tuple(link.asterisk.endpoints)
-        self.engine.post(LinkUp(self.clock.wall, pbx, "22.10.1", startup, True, endpoints, callers))
+        listed = EndpointsSeen(self.clock.wall, pbx, endpoints)
+        calls = CallsListed(self.clock.wall, pbx, (), (), {})
+        self.engine.post(LinkUp(self.clock.wall, pbx, "22.10.1", startup, True, listed, calls, callers))
         self.sync()
 
     def disconnect(self, pbx: str = "hq", *, executed: bool = False, reason: str = "cut") -> None:

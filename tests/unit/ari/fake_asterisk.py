@@ -39,6 +39,7 @@ class FakeAsterisk:
         self.bridges: set[str] = set()
         self.subscribed_bridges: list[str] = []
         self.devices: list[str] = []
+        self.followed: list[str] = []
         self.event_filter: dict[str, Any] = {}
         self.app_known = False
         self.missing_sounds: set[str] = set()
@@ -75,7 +76,11 @@ class FakeAsterisk:
     ) -> None:
         """Let a channel wait in Stasis."""
         dialplan = {"app_name": "Stasis", "app_data": ",".join((app, *args)), "exten": "*78", "context": "x"}
-        self.channels[channel] = {"id": channel, "name": f"{endpoint}-0000000a", "state": state, "dialplan": dialplan}
+        name, nobody = f"{endpoint}-0000000a", {"number": "", "name": ""}
+        self.channels[channel] = {"id": channel, "name": name, "state": state, "dialplan": dialplan} | {
+            "caller": nobody,
+            "connected": nobody,
+        }
 
     def wait_for(self, method: str, path: str, count: int = 1, timeout_s: float = 5.0) -> Call:
         """Wait for the `count`-th such call and give it."""
@@ -138,7 +143,8 @@ class FakeAsterisk:
         if rest.endswith("/subscription"):
             sources = json.loads(body)["eventSource"] if body else query["eventSource"].split(",")
             self.devices += [s.removeprefix("deviceState:") for s in sources if s.startswith("deviceState:")]
-            self.subscribed_bridges += [s.removeprefix("bridge:") for s in sources if s.startswith("bridge:")]
+            self.subscribed_bridges += [s.removeprefix("bridge:") for s in sources if s.startswith("bridge:") and s[7:]]
+            self.followed += [s for s in sources if s in ("channel:", "bridge:")]
         elif rest.endswith("/eventFilter"):
             self.event_filter = json.loads(body or "{}")
         return 200, {"name": rest, "bridge_ids": self.subscribed_bridges, "device_names": self.devices}
@@ -148,6 +154,9 @@ class FakeAsterisk:
             if rest in self.bridges:
                 return 409, {"message": "Bridge with id already exists"}
             self.bridges.add(rest)
+        if not rest:
+            kind = {"bridge_type": "holding", "bridge_class": "stasis", "channels": []}
+            return 200, [{"id": name, **kind} for name in self.bridges]
         return (200, {"id": rest}) if rest in self.bridges else (404, {"message": "Bridge not found"})
 
     def _endpoints(self, *_: object) -> tuple[int, Any]:

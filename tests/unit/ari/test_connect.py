@@ -10,6 +10,7 @@ import pytest
 from ari_presence.ari import connect as module
 from ari_presence.ari.address import Address
 from ari_presence.ari.connect import Session, connect
+from ari_presence.ari.decode import _READERS
 from ari_presence.ari.sockets import close
 from ari_presence.ari.wire import Request, Response
 from ari_presence.errors import AriAuthError, AriConnectionError, AriError, AriResponseError
@@ -57,11 +58,14 @@ def test_steps_come_in_the_order_that_was_measured(ari: FakeAri) -> None:
         f"POST bridges/{BRIDGE}",
         "POST applications/ari-presence/subscription",
         "PUT applications/ari-presence/eventFilter",
+        "POST applications/ari-presence/subscription",
         "POST events/user/ari-presence-live",
         "GET asterisk/ping",
         "GET endpoints",
         "GET channels",
+        "GET bridges",
     ]
+    assert ari.asterisk.followed == ["channel:", "bridge:"]
 
 
 def test_session_knows_what_asterisk_said(ari: FakeAri) -> None:
@@ -83,7 +87,7 @@ def test_nothing_dangerous_is_ever_asked(ari: FakeAri) -> None:
     _connect(ari)
     assert not ari.asterisk.seen("DELETE", ".*")
     sources = [call.query for call in ari.asterisk.seen("POST", "applications/.*")]
-    assert sources == [(("eventSource", f"bridge:{BRIDGE}"),)]
+    assert sources == [(("eventSource", f"bridge:{BRIDGE}"),), (("eventSource", "channel:,bridge:"),)]
     upgrade: list[Request] = []
     ari.gate = lambda r: upgrade.append(r) if r.path == "events" else None
     _connect(ari)
@@ -111,7 +115,20 @@ def test_keepalive_that_exists_is_not_made_again(ari: FakeAri) -> None:
     _connect(ari)
     ari.asterisk.calls.clear()
     _connect(ari)
-    assert not ari.asterisk.seen("POST", "bridges/.*|.*/subscription")
+    assert not ari.asterisk.seen("POST", "bridges/.*")
+    assert ari.asterisk.subscribed_bridges == [BRIDGE]
+
+
+def test_calls_are_followed_at_each_connect_behind_the_filter(ari: FakeAri) -> None:
+    """Sources without a name end with the socket; the filter is there before their first event."""
+    for _ in range(2):
+        ari.asterisk.followed.clear()
+        ari.asterisk.calls.clear()
+        _connect(ari)
+        assert ari.asterisk.followed == ["channel:", "bridge:"]
+        orders = ari.asterisk.orders()
+        filtered = orders.index("PUT applications/ari-presence/eventFilter")
+        assert orders[filtered + 1] == "POST applications/ari-presence/subscription"
 
 
 def test_bridge_that_was_destroyed_is_made_and_subscribed_again(ari: FakeAri) -> None:
@@ -131,7 +148,9 @@ def test_event_filter_leaves_out_only_what_nobody_reads(ari: FakeAri) -> None:
     types = {row["type"] for row in ari.asterisk.event_filter["disallowed"]}
     assert {"ChannelVarset", "ChannelDialplan"} <= types
     used = {"RESTResponse", "StasisStart", "StasisEnd", "DeviceStateChanged", "ApplicationReplaced", "ChannelUserevent"}
-    assert not types & (used | {"PlaybackFinished", "ChannelDestroyed"})
+    assert not types & (
+        used | {"PlaybackFinished"} | {kind for kind in _READERS if kind.startswith(("Channel", "Bridge"))}
+    )
 
 
 def test_deaf_websocket_is_given_up(ari: FakeAri) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from ari_presence.ari.decode import Decoded, DeviceSeen, Replaced, decode, load, orphan, sent_at
+from ari_presence.core import events as ev
+from ari_presence.core.calls import BridgeInfo, ChannelInfo
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.events import CallerLeft, ClaimState, CodeDialled, PlaybackEnded
 from ari_presence.errors import AriDecodeError
@@ -18,10 +20,53 @@ SEQUENCES = ("sequence-call-with-hold", "sequence-park")
 
 EXPECTED: dict[str, Decoded] = {
     "ApplicationReplaced": Replaced(AT, "hq"),
-    "ChannelDestroyed": CallerLeft(AT, "hq", "1795390870.1"),
-    "DeviceStateChanged": DeviceSeen(AT, "hq", "PJSIP/101", DeviceState.RINGING),
-    "DeviceStateChanged-onhold": DeviceSeen(AT, "hq", "PJSIP/101", DeviceState.ONHOLD),
+    "ChannelDestroyed": ev.ChannelGone(AT, "hq", "1795390870.1"),
+    "DeviceStateChanged": ev.LineSeen(AT, "hq", "PJSIP/101", DeviceState.RINGING),
+    "DeviceStateChanged-onhold": ev.LineSeen(AT, "hq", "PJSIP/101", DeviceState.ONHOLD),
     "DeviceStateChanged-park": DeviceSeen(AT, "hq", "park:701@parkedcalls", DeviceState.INUSE),
+    "BridgeBlindTransfer": ev.Transferred(
+        AT,
+        "hq",
+        ChannelInfo("1795391907.18", "PJSIP/101-00000011", "Up", ("101", ""), ("100", "Alice")),
+        "1795391907.17",
+    ),
+    "BridgeDestroyed": ev.BridgeGone(AT, "hq", "f6d2e0b3-62d5-4711-91b4-142fd74d34fc"),
+    "ChannelCreated": ev.ChannelSeen(
+        AT, "hq", ChannelInfo("1795390870.0", "PJSIP/100-00000000", "Ring", ("100", "Alice"), ("", ""))
+    ),
+    "ChannelEnteredBridge-parking": ev.BridgeEntered(
+        AT,
+        "hq",
+        BridgeInfo("ba07e986-a346-4655-85c4-7c95561d2651", "holding", "parking", "Parking", "default"),
+        ChannelInfo("1795391258.14", "PJSIP/100-00000004", "Up", ("100", "Alice"), ("", "")),
+    ),
+    "ChannelEnteredBridge": ev.BridgeEntered(
+        AT,
+        "hq",
+        BridgeInfo("f6d2e0b3-62d5-4711-91b4-142fd74d34fc", "mixing", "basic", "", ""),
+        ChannelInfo("1795390870.1", "PJSIP/101-00000001", "Up", ("101", ""), ("100", "Alice")),
+    ),
+    "ChannelHold": ev.HoldPressed(
+        AT, "hq", ChannelInfo("1795390870.0", "PJSIP/100-00000000", "Up", ("100", "Alice"), ("101", "")), True
+    ),
+    "ChannelLeftBridge": ev.BridgeLeft(
+        AT,
+        "hq",
+        BridgeInfo("f6d2e0b3-62d5-4711-91b4-142fd74d34fc", "mixing", "basic", "", ""),
+        ChannelInfo("1795390870.0", "PJSIP/100-00000000", "Up", ("100", "Alice"), ("101", "")),
+    ),
+    "ChannelStateChange": ev.ChannelSeen(
+        AT, "hq", ChannelInfo("1795390870.1", "PJSIP/101-00000001", "Ringing", ("101", ""), ("100", "Alice"))
+    ),
+    "ChannelUnhold": ev.HoldPressed(
+        AT, "hq", ChannelInfo("1795390870.0", "PJSIP/100-00000000", "Up", ("100", "Alice"), ("101", "")), False
+    ),
+    "Dial-begin": ev.Dialling(
+        AT,
+        "hq",
+        ChannelInfo("1795390870.0", "PJSIP/100-00000000", "Ring", ("100", "Alice"), ("", "")),
+        ChannelInfo("1795390870.1", "PJSIP/101-00000001", "Down", ("101", ""), ("100", "Alice")),
+    ),
     "PlaybackFinished": PlaybackEnded(AT, "hq", "c4c347f3-c2b4-4893-a96c-c31b943b1100"),
     "StasisEnd": CallerLeft(AT, "hq", "1795391249.12"),
     "StasisStart": CodeDialled(AT, "hq", "1795391249.12", "PJSIP/100-00000002", ("dnd", "on"), ClaimState.UNSURE),
@@ -58,7 +103,12 @@ def test_recorded_sequence_is_read_to_its_end(name: str) -> None:
     events = [_decode(load(json.dumps(message))) for message in messages]
     devices = [message["device_state"]["name"] for message in messages if message["type"] == "DeviceStateChanged"]
     assert devices
-    assert [event.device for event in events if isinstance(event, DeviceSeen)] == devices
+    seen = [
+        event.device if isinstance(event, DeviceSeen) else event.line
+        for event in events
+        if isinstance(event, DeviceSeen | ev.LineSeen)
+    ]
+    assert seen == devices
 
 
 def test_stasis_start_that_was_just_sent_is_fresh() -> None:
@@ -92,7 +142,7 @@ def test_unknown_fields_are_ignored() -> None:
 def test_unknown_device_state_is_unknown() -> None:
     """A state that we do not know reads as UNKNOWN, as Asterisk itself does it."""
     event = _decode({"type": "DeviceStateChanged", "device_state": {"name": "a", "state": "ASLEEP"}})
-    assert event == DeviceSeen(AT, "hq", "a", DeviceState.UNKNOWN)
+    assert event == ev.LineSeen(AT, "hq", "a", DeviceState.UNKNOWN)
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED), ids=str)

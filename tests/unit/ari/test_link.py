@@ -88,7 +88,8 @@ def test_live_link_is_announced_with_what_was_learnt(ari: FakeAri, start: Start,
     up = posted.wait(LinkUp)
     assert (up.pbx, up.version, up.over_websocket) == ("hq", "22.10.1", True)
     assert up.startup == ari.asterisk.startup
-    assert up.endpoints == ("PJSIP/100", "PJSIP/101")
+    assert up.endpoints.endpoints == ("PJSIP/100", "PJSIP/101")
+    assert [channel.id for channel in up.calls.channels] == ["1.1", "1.2"]
     assert [(caller.channel, caller.claim) for caller in up.callers] == [("1.1", ClaimState.UNSURE)]
     assert posted.kinds() == ["LinkUp"]
 
@@ -315,7 +316,7 @@ def test_wrong_password_later_is_tried_again(ari: FakeAri, start: Start, posted:
         pytest.param(Response(500, ""), id="500"),
     ],
 )
-@pytest.mark.parametrize("path", ["asterisk/info", "endpoints", "channels", "applications/[^/]*"])
+@pytest.mark.parametrize("path", ["asterisk/info", "endpoints", "channels", "bridges", "applications/[^/]*"])
 def test_odd_answer_while_connecting_is_tried_again(
     ari: FakeAri, start: Start, posted: Collector, answer: Response, path: str
 ) -> None:

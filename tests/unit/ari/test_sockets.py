@@ -80,6 +80,20 @@ def test_several_texts_are_several_frames(web: websocket.WebSocket, ari: FakeAri
     assert [json.loads(web.recv())["request_id"] for _ in range(20)] == [str(i) for i in range(20)]
 
 
+def test_each_frame_has_a_mask_of_its_own() -> None:
+    """A mask is fresh for every frame (RFC 6455 section 5.3), although the random bytes for all are fetched at once."""
+    near, far = socket.socketpair()
+    web: Any = SimpleNamespace(lock=threading.Lock(), sock=near)
+    send_all(web, ["a"] * 50)
+    near.close()
+    data = far.recv(10_000)
+    far.close()
+    frames = [data[at : at + 7] for at in range(0, len(data), 7)]
+    assert [frame[:2] for frame in frames] == [b"\x81\x81"] * 50
+    assert [frame[2] ^ frame[6] for frame in frames] == [ord("a")] * 50
+    assert len({frame[2:6] for frame in frames}) > 45
+
+
 def test_send_waits_for_progress_not_for_all() -> None:
     """A slow server that keeps taking is not given up, although all of it takes longer than the time limit."""
     near, far = socket.socketpair()

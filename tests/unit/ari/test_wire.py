@@ -32,6 +32,14 @@ def test_request_frame_has_what_asterisk_wants() -> None:
     }
 
 
+def test_odd_characters_survive_in_a_frame() -> None:
+    """Quotes, backslashes, control characters and letters of any alphabet arrive as they were meant."""
+    odd = 'say "no" \\ \n\x01 ü \U0001f6d1'
+    frame = json.loads(Request("PUT", f"x/{odd}", ((odd, odd),), odd).frame(odd))
+    assert (frame["request_id"], frame["uri"], frame["message_body"]) == (odd, f"x/{odd}", odd)
+    assert frame["query_strings"] == [{"name": odd, "value": odd}]
+
+
 def test_request_with_body_says_that_it_is_json() -> None:
     """A body goes as a string with its content type, without which Asterisk answers 400."""
     frame = json.loads(Request("POST", "x", body='{"a": 1}').frame("1"))

@@ -109,12 +109,12 @@ def test_people_share_no_layers() -> None:
     assert two.manual is None
 
 
-def test_deadline_is_the_earliest_of_ends_and_departures() -> None:
+def test_deadline_is_the_earliest_of_ends_and_lost_servers() -> None:
     """The engine sleeps until then."""
     model = Model(settings())
     assert model.next_deadline() is None
     model.ends.add(30.0, UserId("100"))
-    model.missing[UserId("101")] = 20.0
+    model.unheard["hq"] = 20.0
     assert model.next_deadline() == 20.0
 
 

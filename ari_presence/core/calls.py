@@ -1,0 +1,567 @@
+"""Channels and bridges of one server: what every line does, and with whom.
+
+A *line* is an endpoint, `PJSIP/100`. Fed by `callstate.py` with channel and bridge events, whole listings and Asterisk's own
+device states; knows neither users nor lamps. Every method tells which lines it may have changed; what they do is looked up.
+
+Events may come twice, late, out of order or not at all: each sets what it says, whatever was never introduced is taken up, and
+the device state that Asterisk reports for a line is a second witness. Where the two disagree for `DOUBT_S`, channels and
+bridges are listed again; where they still disagree, Asterisk's word stands until something happens on that line.
+
+Sources: `ast_state_chan2dev` in `main/channel.c`, `chan_pjsip_devicestate` in `channels/chan_pjsip.c`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ari_presence.core.devstate import DeviceState, aggregate
+from ari_presence.core.names import StateId, endpoint_of_channel, local_pair
+from ari_presence.core.userstate import IN_CONFERENCE, ON_CALL, ON_HOLD, RINGING
+
+DOUBT_S = 1.0
+LIST_EVERY_S = 60.0  # so that nothing that was missed stays
+LIST_AT_MOST_S = 5.0
+LIST_PATIENCE_S = 30.0
+SOMEBODY = "?"
+SEARCHED = 24  # channels that are looked at to find out who talks with whom; in larger rooms only the room counts
+PEOPLE_OF_CONFERENCE = 3
+
+Lines = set[str]
+
+
+class ChannelInfo(NamedTuple):
+    """A channel as every event shows it.
+
+    Attributes:
+        state: As the server sends it (`ast_state2str` in `main/channel.c`), which may be any text.
+        caller: Number and name of whoever is on this channel.
+        connected: Number and name of the other side.
+        created: Seconds since the epoch by Asterisk's clock, 0 if it does not say.
+    """
+
+    id: str
+    name: str
+    state: str
+    caller: tuple[str, str]
+    connected: tuple[str, str]
+    created: float = 0.0
+
+
+class BridgeInfo(NamedTuple):
+    """A bridge as every event shows it; `members` are channel ids."""
+
+    id: str
+    kind: str
+    bridge_class: str
+    creator: str
+    name: str
+    members: tuple[str, ...] = ()
+
+
+class Party(NamedTuple):
+    """Somebody at the other end; `line` is None for who is known by number alone."""
+
+    number: str
+    name: str
+    line: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallView:
+    """What one line does.
+
+    Attributes:
+        state: User state that this makes.
+        since: Seconds since the epoch, UTC.
+        parties: Who is at the other end; empty where there is nobody, or a room full.
+        hold: `holding`, `held`, or "".
+        room: Name of the conference or the parking lot, or "".
+        talked: Whether the line was connected with somebody.
+    """
+
+    state: StateId
+    line: str
+    since: float
+    parties: tuple[Party, ...] = ()
+    hold: str = ""
+    room: str = ""
+    talked: bool = False
+
+    @property
+    def rank(self) -> int:
+        """Tell which of several calls is shown: the highest."""
+        return _RANK[self.state]
+
+
+_RANK = {ON_HOLD: 0, RINGING: 1, ON_CALL: 2, IN_CONFERENCE: 3}
+_DEVICE = {
+    "Down": DeviceState.NOT_INUSE,
+    "Ringing": DeviceState.RINGING,
+    "Pre-ring": DeviceState.RINGING,
+    "Busy": DeviceState.BUSY,
+}
+_IDLE = frozenset({DeviceState.NOT_INUSE, DeviceState.UNAVAILABLE, DeviceState.INVALID, DeviceState.UNKNOWN})
+_CALL = {
+    DeviceState.INUSE: ON_CALL,
+    DeviceState.BUSY: ON_CALL,
+    DeviceState.RINGINUSE: ON_CALL,
+    DeviceState.RINGING: RINGING,
+    DeviceState.ONHOLD: ON_HOLD,
+}
+
+
+@dataclass(slots=True)
+class _Channel:
+    id: str
+    name: str
+    line: str | None
+    pair: str | None
+    state: str
+    since: float
+    caller: tuple[str, str]
+    connected: tuple[str, str]
+    bridge: "_Bridge | None" = None
+    linked: str = ""
+    holding: float = 0.0  # since when this side has the other on hold; 0: not
+    held_by: str = ""  # the channel that has this one on hold, or SOMEBODY
+    held: float = 0.0  # since when
+    talked: bool = False
+
+
+@dataclass(slots=True)
+class _Bridge:
+    info: BridgeInfo
+    members: dict[str, float] = field(default_factory=dict)  # channel id to when it entered
+
+    @property
+    def is_room(self) -> bool:
+        """A conference whoever is in it: ConfBridge, or a mixing bridge of an ARI application."""
+        info = self.info
+        return info.creator == "ConfBridge" or (info.bridge_class == "stasis" and info.kind == "mixing")
+
+
+class Calls:
+    """All channels and bridges of one server, and what Asterisk says of each line; one thread owns it."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.channels: dict[str, _Channel] = {}
+        self.bridges: dict[str, _Bridge] = {}
+        self.doubts: dict[str, float] = {}  # line to when it is looked into; the oldest first
+        self._lines: dict[str, dict[str, None]] = {}
+        self._pairs: dict[str, set[str]] = {}
+        self._reported: dict[str, DeviceState] = {}
+        self._stands: dict[str, DeviceState] = {}  # Asterisk's word where the two witnesses could not be reconciled
+        self._moved: set[str] | None = None  # what events told since a listing was asked for
+        self._asked = 0.0  # when a listing was asked for last
+        self._all_asked = 0.0  # when lines that nobody doubts were asked about last
+        self._turn = 0  # which of them come first the next time, where there are too many
+
+    # --- what happens -------------------------------------------------------------------------------------------
+
+    def seen(self, info: ChannelInfo, at: float) -> Lines:
+        """Take a channel's present state, whichever event carried it."""
+        channel, new = self._take_up(info, at)
+        changed = new or channel.state != info.state or channel.name != info.name
+        if not changed and (channel.caller, channel.connected) == (info.caller, info.connected):
+            return set()
+        touched = self._around(channel)
+        self._update(channel, info, at)
+        return touched | self._around(channel)
+
+    def gone(self, id_: str) -> Lines:
+        """Take the end of a channel."""
+        self._moves(id_)
+        channel = self.channels.get(id_)
+        if channel is None:
+            return set()
+        touched = self._around(channel)
+        for other in self._held_by(channel):  # whoever holds and hangs up holds no more, and says nothing of it
+            _release(other)
+        self._leave(channel)
+        del self.channels[id_]
+        self._unindex(channel)
+        return touched
+
+    def hold(self, info: ChannelInfo, at: float, *, pressed: bool) -> Lines:
+        """Take that this side put the other on hold, or took it back."""
+        touched = self.seen(info, at)
+        channel = self.channels[info.id]
+        if bool(channel.holding) is not pressed:
+            channel.holding = at if pressed else 0.0
+            for other in self._held_by(channel):
+                _release(other)
+            partner = self._partner(channel) if pressed else None
+            if partner is not None:
+                partner.held_by, partner.held = channel.id, at
+            touched |= self._around(channel)
+        return touched
+
+    def entered(self, bridge: BridgeInfo, info: ChannelInfo, at: float) -> Lines:
+        """Take that a channel is in a bridge, and so in no other."""
+        touched = self.seen(info, at)
+        return touched | self._enter(bridge, self.channels[info.id], at)
+
+    def left(self, bridge: str, info: ChannelInfo, at: float) -> Lines:
+        """Take that a channel is not in a bridge any more."""
+        touched = self.seen(info, at)
+        channel = self.channels[info.id]
+        if channel.bridge is not None and channel.bridge.info.id == bridge:
+            touched |= self._around(channel)
+            self._leave(channel)
+            touched |= self._around(channel)
+        return touched
+
+    def bridge_gone(self, bridge: str) -> Lines:
+        """Take the end of a bridge."""
+        self._moves(bridge)
+        ended = self.bridges.get(bridge)
+        touched: Lines = set()
+        for channel in self._members(ended):
+            touched |= self._around(channel)
+        for channel in self._members(ended):
+            self._leave(channel)
+        self.bridges.pop(bridge, None)
+        return touched
+
+    def merged(self, into: BridgeInfo, source: str, at: float) -> Lines:
+        """Take that all channels of one bridge went to another."""
+        touched: Lines = set()
+        for channel in self._members(self.bridges.get(source)):
+            touched |= self._enter(into, channel, at)
+        return touched
+
+    def dialled(self, caller: ChannelInfo, peer: ChannelInfo, at: float) -> Lines:
+        """Take that one channel calls another."""
+        touched = self.seen(caller, at) | self.seen(peer, at)
+        one, other = self.channels[caller.id], self.channels[peer.id]
+        one.linked, other.linked = other.id, one.id
+        return touched | self._around(one) | self._around(other)
+
+    def reported(self, line: str, state: DeviceState) -> Lines:
+        """Take what Asterisk says of a line."""
+        self._moves(line)
+        self._stands.pop(line, None)
+        self._reported[line] = state
+        self._forget_idle(line)
+        return {line}
+
+    # --- listings -----------------------------------------------------------------------------------------------
+
+    def next_deadline(self) -> float:
+        """Tell when `wants_listing` may have something to say."""
+        if self._moved is not None:
+            return self._asked + LIST_PATIENCE_S
+        doubt = next(iter(self.doubts.values()), None)
+        if doubt is not None:
+            return max(doubt, self._asked + LIST_AT_MOST_S)
+        return self._all_asked + LIST_EVERY_S
+
+    def wants_listing(self, at: float, most: int) -> tuple[str, ...] | None:
+        """Tell whether channels and bridges should be listed now, and of which lines (at most `most`) Asterisk is to be asked.
+
+        Those that are in doubt come first, and once in `LIST_EVERY_S` as many others as there is room for. What moves from then on is noted: about that, the listing will be out of date.
+        """
+        if at < self.next_deadline():
+            return None
+        lines = [line for line, since in self.doubts.items() if since <= at][:most]
+        for line in lines:
+            del self.doubts[line]
+        if at >= self._all_asked + LIST_EVERY_S:
+            self._all_asked = at
+            others = [line for line in self._lines if line not in lines]
+            first = self._turn % len(others) if others else 0
+            lines += (others[first:] + others[:first])[: most - len(lines)]
+            self._turn = first + most
+        self._asked, self._moved = at, set()
+        return tuple(lines)
+
+    def forget_listing(self) -> None:
+        """Expect no answer any more."""
+        self._moved = None
+
+    def listed(
+        self,
+        channels: Iterable[ChannelInfo],
+        bridges: Iterable[BridgeInfo],
+        reported: Mapping[str, DeviceState],
+        at: float,
+    ) -> Lines:
+        """Take a whole listing: what it lacks is over; a hold, which no listing tells, stays."""
+        moved, self._moved, self._asked = self._moved or set(), None, at
+        self._all_asked = self._all_asked or at
+        rows = {row.id: row for row in channels}
+        touched: Lines = set()
+        for id_ in self.channels.keys() - rows.keys() - moved:
+            touched |= self.gone(id_)
+        for row in rows.values():
+            if row.id not in moved:
+                touched |= self.seen(row, row.created or at)
+        touched |= self._listed_bridges({row.id: row for row in bridges}, moved, at)
+        for line, state in reported.items():
+            if line not in moved:
+                touched |= self.reported(line, state)
+        for line in touched | reported.keys():
+            self._infer_hold(line, at)
+        for line in reported.keys() - moved:
+            if self.differs(line):
+                self._stands[line] = self._said(line)
+        return touched
+
+    def _listed_bridges(self, rows: Mapping[str, BridgeInfo], moved: set[str], at: float) -> Lines:
+        touched: Lines = set()
+        inside: dict[str, BridgeInfo] = {id_: row for row in rows.values() for id_ in row.members}
+        for id_ in self.bridges.keys() - rows.keys() - moved:
+            touched |= self.bridge_gone(id_)
+        for channel in list(self.channels.values()):
+            if channel.id in moved:
+                continue
+            row = inside.get(channel.id)
+            if row is not None:
+                touched |= self._enter(row, channel, channel.since or at)
+            elif channel.bridge is not None:
+                touched |= self._around(channel)
+                self._leave(channel)
+        return touched
+
+    def _infer_hold(self, line: str, at: float) -> None:
+        """Where Asterisk says that somebody is held and nobody is seen to hold: it is the other of two."""
+        if self._said(line) is not DeviceState.ONHOLD or self.state(line) is DeviceState.ONHOLD:
+            return
+        for channel in self._of(line):
+            if channel.state == "Up" and not channel.held_by:
+                other = self._partner(channel)
+                channel.held_by, channel.held = other.id if other is not None else SOMEBODY, at
+                if other is not None:
+                    other.holding = other.holding or at
+
+    # --- what it means ------------------------------------------------------------------------------------------
+
+    def state(self, line: str) -> DeviceState:
+        """Say what the device state of a line is, from its channels; a line without channels is NOT_INUSE."""
+        if line in self._stands:
+            said = self._stands[line]
+            return DeviceState.NOT_INUSE if said in _IDLE else said
+        channels = self._of(line)
+        return aggregate([DeviceState.NOT_INUSE, *(self._device(line, channel) for channel in channels)])
+
+    def differs(self, line: str) -> bool:
+        """Tell whether Asterisk reports another state than ours, or was not heard on a line that has channels."""
+        said = self._reported.get(line)
+        if said is None:
+            return line in self._lines
+        return (DeviceState.NOT_INUSE if said in _IDLE else said) is not self.state(line)
+
+    def check(self, line: str, at: float) -> None:
+        """Begin or end the doubt about a line."""
+        if not self.differs(line):
+            self.doubts.pop(line, None)
+        else:
+            self.doubts.setdefault(line, at + DOUBT_S)
+
+    def view(self, line: str) -> CallView | None:
+        """Say what a line does, or None when it is idle; of several calls, the one that counts most."""
+        if line in self._stands:
+            state = _CALL.get(self._stands[line])
+            ours = [view for channel in self._of(line) if (view := self._view(line, channel)) and view.state is state]
+            channels = self._of(line)
+            since = min((c.since for c in channels), default=0.0)
+            return ours[0] if ours else CallView(state, line, since) if state is not None else None
+        views = [view for channel in self._of(line) if (view := self._view(line, channel)) is not None]
+        return max(views, key=lambda view: view.rank, default=None)
+
+    def lines(self) -> Iterable[str]:
+        """Give the lines that have channels."""
+        return self._lines.keys()
+
+    def _said(self, line: str) -> DeviceState:
+        return self._reported.get(line, DeviceState.NOT_INUSE)
+
+    def _device(self, line: str, channel: _Channel) -> DeviceState:
+        if channel.state == "Ring":
+            # Asterisk counts a caller only from the first progress on, and does not say when that was.
+            said = self._said(line)
+            return DeviceState.NOT_INUSE if said in _IDLE or said is DeviceState.RINGING else DeviceState.INUSE
+        if channel.held_by and channel.state == "Up":
+            return DeviceState.ONHOLD
+        return _DEVICE.get(channel.state, DeviceState.INUSE)
+
+    def _view(self, line: str, channel: _Channel) -> CallView | None:
+        device = self._device(line, channel)
+        state = _CALL.get(device)
+        if state is None:
+            return None
+        bridge = channel.bridge
+        if bridge is not None and bridge.is_room:
+            since, room = bridge.members[channel.id], bridge.info.name or "conference"
+            hold = "holding" if channel.holding else ""
+            return CallView(ON_HOLD if hold else IN_CONFERENCE, line, channel.holding or since, (), hold, room, True)
+        people = [other for other in self._connected(channel) if other is not channel]
+        parties = tuple(Party(*other.caller, other.line) for other in people) or self._expected(channel)
+        if channel.holding:
+            return CallView(ON_HOLD, line, channel.holding, parties, "holding", talked=True)
+        if device is DeviceState.ONHOLD:
+            return CallView(ON_HOLD, line, channel.held, parties, "held", talked=True)
+        if bridge is not None and bridge.info.bridge_class == "parking":
+            return CallView(ON_HOLD, line, bridge.members[channel.id], (), "held", bridge.info.name, True)
+        if len(people) + 1 >= PEOPLE_OF_CONFERENCE:
+            state = IN_CONFERENCE
+        return CallView(state, line, channel.since, parties, talked=channel.talked)
+
+    def _expected(self, channel: _Channel) -> tuple[Party, ...]:
+        """Say who is called, or calls, as far as it is known."""
+        other = self._far_end(channel)
+        if other is not None and other.line is not None:
+            return (Party(*other.caller, other.line),)
+        number, name = channel.connected
+        # Of an answered call it may be whoever was connected before.
+        return (Party(number, name, None),) if number and channel.state != "Up" else ()
+
+    def _far_end(self, channel: _Channel) -> _Channel | None:
+        """Follow a call that is not connected yet, through Local channels."""
+        seen = {channel.id}
+        here: _Channel | None = channel
+        while here is not None and len(seen) < SEARCHED:
+            other = self.channels.get(here.linked)
+            if other is None or other.id in seen:
+                return None
+            seen.add(other.id)
+            if other.pair is None:
+                return other
+            here = next((c for c in self._paired(other) if c.id not in seen), None)
+            if here is not None:
+                seen.add(here.id)
+                if people := [c for c in self._connected(here) if c.line is not None]:
+                    return people[0]
+        return None
+
+    # --- who is connected with whom -----------------------------------------------------------------------------
+
+    def _connected(self, channel: _Channel) -> list[_Channel]:
+        """List the people that hear each other with a channel, itself included: through bridges and Local channels."""
+        if channel.bridge is None:
+            return [channel] if channel.line is not None else []
+        found, queue, seen = [], [channel], {channel.id}
+        while queue and len(seen) < SEARCHED:
+            here = queue.pop()
+            if here.line is not None:
+                found.append(here)
+            for other in self._next(here):
+                if other.id not in seen:
+                    seen.add(other.id)
+                    queue.append(other)
+        return found + [c for c in queue if c.line is not None]
+
+    def _next(self, channel: _Channel) -> Iterator[_Channel]:
+        if channel.bridge is not None and not channel.bridge.is_room and channel.bridge.info.kind == "mixing":
+            yield from self._members(channel.bridge)
+        if channel.pair is not None:
+            yield from self._paired(channel)
+
+    def _partner(self, channel: _Channel) -> _Channel | None:
+        """Give the other of exactly two in a bridge, who can be held; through a Local channel nobody is (`core_local.c`)."""
+        members = self._members(channel.bridge)
+        others = [other for other in members if other is not channel and other.line is not None]
+        room = channel.bridge is not None and channel.bridge.info.creator == "ConfBridge"
+        return others[0] if len(members) == 2 and others and not room else None
+
+    def _held_by(self, channel: _Channel) -> list[_Channel]:
+        return [other for other in self._members(channel.bridge) if other.held_by == channel.id]
+
+    def _around(self, channel: _Channel) -> Lines:
+        """Name the lines for which a change of this channel may matter."""
+        lines = {c.line for c in self._connected(channel) if c.line is not None}
+        if channel.line is not None:
+            lines.add(channel.line)
+        if channel.linked and channel.bridge is None and (other := self._far_end(channel)) and other.line is not None:
+            lines.add(other.line)
+        for line in lines:
+            self._stands.pop(line, None)
+        return lines
+
+    def _members(self, bridge: _Bridge | None) -> list[_Channel]:
+        return [self.channels[id_] for id_ in bridge.members] if bridge is not None else []
+
+    def _paired(self, channel: _Channel) -> list[_Channel]:
+        return [self.channels[id_] for id_ in self._pairs.get(channel.pair or "", ()) if id_ != channel.id]
+
+    def _of(self, line: str) -> list[_Channel]:
+        return [self.channels[id_] for id_ in self._lines.get(line, ())]
+
+    # --- book-keeping -------------------------------------------------------------------------------------------
+
+    def _moves(self, id_: str) -> None:
+        if self._moved is not None:
+            self._moved.add(id_)
+
+    def _take_up(self, info: ChannelInfo, at: float) -> tuple[_Channel, bool]:
+        self._moves(info.id)
+        channel = self.channels.get(info.id)
+        if channel is not None:
+            return channel, False
+        channel = _Channel(info.id, "", None, None, info.state, info.created or at, info.caller, info.connected)
+        self.channels[info.id] = channel
+        self._index(channel, info.name)
+        return channel, True
+
+    def _update(self, channel: _Channel, info: ChannelInfo, at: float) -> None:
+        if channel.name != info.name:  # a masquerade: the call goes on at another endpoint
+            self._unindex(channel)
+            self._index(channel, info.name)
+        if channel.state != info.state:
+            channel.state, channel.since = info.state, at
+        channel.caller, channel.connected = info.caller, info.connected
+
+    def _index(self, channel: _Channel, name: str) -> None:
+        channel.name, channel.line, channel.pair = name, endpoint_of_channel(name), local_pair(name)
+        if channel.line is not None:
+            self._lines.setdefault(channel.line, {})[channel.id] = None
+        if channel.pair is not None:
+            self._pairs.setdefault(channel.pair, set()).add(channel.id)
+
+    def _unindex(self, channel: _Channel) -> None:
+        if channel.line is not None and (ids := self._lines.get(channel.line)) is not None:
+            ids.pop(channel.id, None)
+            if not ids:
+                del self._lines[channel.line]
+                self._forget_idle(channel.line)
+        if channel.pair is not None and (pair := self._pairs.get(channel.pair)) is not None:
+            pair.discard(channel.id)
+            if not pair:
+                del self._pairs[channel.pair]
+
+    def _forget_idle(self, line: str) -> None:
+        """Keep no word on lines that are idle and have no channels: they are most of all."""
+        if line not in self._lines and self._reported.get(line) in _IDLE:
+            del self._reported[line]
+
+    def _enter(self, info: BridgeInfo, channel: _Channel, at: float) -> Lines:
+        if channel.bridge is not None and channel.bridge.info.id == info.id:
+            return set()
+        touched = self._around(channel)
+        self._leave(channel)
+        bridge = self.bridges.setdefault(info.id, _Bridge(info._replace(members=())))
+        for member in self._members(bridge):
+            _release(member)
+        bridge.members[channel.id] = at
+        channel.bridge = bridge
+        other = self._partner(channel)
+        if other is not None and other.holding and at - other.holding < DOUBT_S:  # told before, though it came after
+            channel.held_by, channel.held = other.id, other.holding
+        people = self._connected(channel)
+        for other in people if len(people) > 1 else ():
+            other.talked = True
+        return touched | self._around(channel)
+
+    def _leave(self, channel: _Channel) -> None:
+        bridge, channel.bridge = channel.bridge, None
+        channel.holding = 0.0
+        _release(channel)
+        if bridge is not None:
+            bridge.members.pop(channel.id, None)
+            if not bridge.members:
+                self.bridges.pop(bridge.info.id, None)
+
+
+def _release(channel: _Channel) -> None:
+    channel.held_by, channel.held = "", 0.0
