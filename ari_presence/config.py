@@ -72,6 +72,7 @@ class Pbx(Section):
         password: Of the ARI user, wherever it came from.
         app: Name of the Stasis application; 72 characters at most (`res/ari/ari_websockets.h`).
         ami: Address of the manager interface, or None.
+        parking_spaces: Devices of the parking spaces to watch, `park:701@parkedcalls`.
         ca_file: Certificate authorities for https; None means the system's. Certificates are always verified.
     """
 
@@ -88,6 +89,10 @@ class Pbx(Section):
     ami_username: Login | None = None
     ami_password_file: str | None = None
     ami_password: SecretStr | None = Field(default=None, validate_default=True)
+    parking_spaces: Annotated[tuple[str, ...], BeforeValidator(values.parking_spaces)] = Field(
+        default=["701-720@parkedcalls"],  # the lot of Asterisk's sample configuration
+        validate_default=True,
+    )
 
     @field_validator("password", "ami_password", mode="before")
     @classmethod

@@ -26,6 +26,8 @@ _ENDPOINT = re.compile(r"[A-Z][A-Z0-9]{1,15}/[!-%'*+\-.0-:<-Z^-~]{1,78}")
 _SOUND = re.compile(r"/?[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
 _SOUND_ENDING = re.compile(r"\.(?:wav|wav16|wav49|gsm|ulaw|alaw|ul|al|sln\d*|g722|g729|mp3|ogg|opus)", re.IGNORECASE)
 _TREATMENT = re.compile(r"ring|refuse|voicemail|forward:[0-9*#+]{1,40}")
+_SPACES = re.compile(r"([1-9][0-9]{0,8})(?:-([1-9][0-9]{0,8}))?@([A-Za-z0-9_.-]{1,60})")
+_SPACES_AT_MOST = 1000  # each is a subscription that costs Asterisk memory
 _SECRET_LENGTH = 1024
 _SECRET_FORM = f"a password is one line of UTF-8 text, at most {_SECRET_LENGTH} characters: write it anew"
 
@@ -189,6 +191,28 @@ def regex(value: object) -> re.Pattern[str] | None:
         return re.compile(value, re.ASCII) if value else None
     except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(f"not a regular expression: {error}") from None
+
+
+def parking_spaces(value: object) -> tuple[str, ...]:
+    """Read a list of parking spaces such as "701-720@parkedcalls" as the names of their devices; [] is none."""
+    if not isinstance(value, list | tuple):
+        raise ValueError('must be a list: write ["701-720@parkedcalls"], or [] to watch none')
+    devices: dict[str, None] = {}
+    for text in value:
+        first, last, context = _spaces(text)
+        if last - first >= _SPACES_AT_MOST or len(devices) + last - first >= _SPACES_AT_MOST:
+            raise ValueError(f"{text!r}: more than {_SPACES_AT_MOST} spaces: name only those of your parking lots")
+        devices |= dict.fromkeys(f"park:{number}@{context}" for number in range(first, last + 1))
+    return tuple(devices)
+
+
+def _spaces(text: object) -> tuple[int, int, str]:
+    found = _SPACES.fullmatch(text) if isinstance(text, str) else None
+    if found is None or int(found[2] or found[1]) < int(found[1]):
+        raise ValueError(
+            f'{text!r} is not a range of parking spaces: write parkpos and context of the lot, as "701-720@parkedcalls"'
+        )
+    return int(found[1]), int(found[2] or found[1]), found[3]
 
 
 def zone(value: object) -> tzinfo:

@@ -16,14 +16,18 @@ from types import FrameType
 
 import structlog
 
+from ari_presence.ami.link import AmiLink
+from ari_presence.ami.session import AmiAddress
 from ari_presence.ari.address import Address
 from ari_presence.ari.link import Link
 from ari_presence.config import Agi, Config, Http, Pbx, load_config
+from ari_presence.config_values import HostPort
 from ari_presence.core.events import ConfigChanged, Started
 from ari_presence.core.lamps import LampLayout
 from ari_presence.core.model import Prompts, Settings, UserSettings
 from ari_presence.engine import Engine
 from ari_presence.errors import AriError, AriPresenceError, AriReplacedError, ConfigError, StoreError
+from ari_presence.grouplamps import is_group_key
 from ari_presence.http.app import create_app
 from ari_presence.http.server import HttpServer
 from ari_presence.log import configure_logging
@@ -87,7 +91,7 @@ class _Daemon:
         stack.callback(self._writer.close)
         self._links = {pbx.name: self._link(pbx) for pbx in config.pbxs}
         self._add_servers(config, stored)
-        lit = frozenset(user for lamps in stored.lamps.values() for user in lamps)
+        lit = frozenset(user for lamps in stored.lamps.values() for user in lamps if not is_group_key(user))
         self._engine.post(Started(time.time(), stored.manual, lit))
         thread = threading.Thread(target=self._engine.run, name="engine", daemon=True)
         thread.start()
@@ -95,20 +99,28 @@ class _Daemon:
         stack.callback(self._engine.stop)
         self._serve_http(config, stack)
         _warn_of_unserved(config)
-        for link in self._links.values():
+        amis = [self._ami(pbx, pbx.ami) for pbx in config.pbxs if pbx.ami is not None]
+        links: tuple[Link | AmiLink, ...] = (*self._links.values(), *amis)
+        for link in links:
             stack.callback(link.stop)
             link.start()
-        for link in self._links.values():  # all at once, before the first is waited for
+        for link in links:  # all at once, before the first is waited for
             stack.callback(link.end)
 
     def _link(self, pbx: Pbx) -> Link:
         address = Address(pbx.name, pbx.url, pbx.username, pbx.password.get_secret_value(), pbx.app, pbx.ca_file)
         return Link(address, self._engine.post)
 
+    def _ami(self, pbx: Pbx, at: HostPort) -> AmiLink:
+        secret = pbx.ami_password.get_secret_value() if pbx.ami_password is not None else ""
+        address = AmiAddress(pbx.name, at.host, at.port, pbx.ami_username or "", secret)
+        return AmiLink(address, self._engine.post, self._fatal)
+
     def _add_servers(self, config: Config, stored: Stored) -> None:
         for pbx in config.pbxs:
             lamps, startup = stored.lamps.get(pbx.name, {}), stored.servers.get(pbx.name, "")
-            self._engine.add_server(pbx.name, pbx.app, pbx.url, self._links[pbx.name], lamps, startup)
+            link = self._links[pbx.name]
+            self._engine.add_server(pbx.name, pbx.app, pbx.url, link, lamps, startup, pbx.parking_spaces)
 
     def _serve_http(self, config: Config, stack: ExitStack) -> None:
         service = DaemonService(self._engine, self._store, self._reload)

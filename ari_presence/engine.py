@@ -10,18 +10,18 @@ caller whose claim decides is claimed by an event of its own.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import structlog
 
 from ari_presence.ari.decode import DeviceSeen
 from ari_presence.ari.link import LinkDown, LinkUp
-from ari_presence.ari.wire import Request, Response
+from ari_presence.ari.wire import Request
 from ari_presence.callers import Callers
 from ari_presence.core import commands as cmd
 from ari_presence.core import events as ev
+from ari_presence.core.devstate import DeviceState
 from ari_presence.core.lamps import NOT_SET, Presence, Vector, Wish
 from ari_presence.core.model import Model, Settings
 from ari_presence.core.names import UserId
@@ -29,6 +29,7 @@ from ari_presence.core.reducer import reduce
 from ari_presence.core.view import user_json
 from ari_presence.errors import AriError, StoreError
 from ari_presence.feed import Feed
+from ari_presence.grouplamps import GroupLamps, is_group_key
 from ari_presence.publish.host import Answer
 from ari_presence.publish.publisher import Publisher
 from ari_presence.servers import LinkPort, Server
@@ -37,6 +38,7 @@ from ari_presence.tickets import CONFIRM_S, Outcome, Ticket, Tickets
 from ari_presence.turns import Turns
 
 LOGGED_ONE_BY_ONE = 20
+NO_CALL_PARKED = DeviceState.NOT_INUSE
 LINES_AT_ONCE = 100
 LONGEST_WAIT_S = 30.0  # so that a wall clock that was set is noticed
 
@@ -52,35 +54,6 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Give seconds from an arbitrary start."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Answered:
-    done: Answer
-    responses: list[Response] | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    requests: list[int]
-    error: StoreError | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    function: Callable[["Engine"], Any]
-    future: "Future[Any]"
-
-
-@dataclass(frozen=True, slots=True)
-class _LinesWatched:
-    pbx: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Watched:
-    pbx: str
-    users: tuple[UserId, ...]
 
 
 class Engine:
@@ -104,6 +77,7 @@ class Engine:
         self.model = Model(settings)
         self.servers: dict[str, Server] = {}
         self.feed = Feed(int(clock.time() * 1000))
+        self.groups = GroupLamps(self, clock.monotonic)
         self._save = save
         self._fatal = fatal
         self._clock = clock
@@ -122,12 +96,19 @@ class Engine:
 
     def stored(self, requests: list[int], error: StoreError | None) -> None:
         """Take the store's word that changes are durable, or were not taken."""
-        self._turns.put(_Stored(requests, error))
+        self._turns.put(partial(self._on_stored, requests, error))
 
     def call(self, function: Callable[["Engine"], T], timeout_s: float = 10.0) -> T:
         """Run a function in the engine's thread and give its result; what it raises is raised here."""
         future: Future[T] = Future()
-        self._turns.put(_Call(function, future))
+
+        def answer() -> None:
+            try:
+                future.set_result(function(self))
+            except BaseException as error:
+                future.set_exception(error)
+
+        self._turns.put(answer)
         return future.result(timeout_s)
 
     def ask(self, make: Callable[[int, float], ev.Event]) -> Outcome:
@@ -164,7 +145,7 @@ class Engine:
         waits = [LONGEST_WAIT_S]
         if (alarm := self._tickets.next_deadline()) is not None:
             waits.append(alarm - now)
-        waits += [due - now for s in self.servers.values() if (due := s.publisher.next_deadline()) is not None]
+        waits += [due - now for s in self.servers.values() if (due := s.next_deadline()) is not None]
         if (end := self.model.next_deadline()) is not None:
             waits.append(end - wall)
         return max(min(waits), 0.0)
@@ -177,32 +158,21 @@ class Engine:
             self._apply(ev.TimerDue(wall))
         self._tickets.expire(now)
         for server in self.servers.values():
-            server.publisher.pump()
+            server.pump()
 
     def _take(self, item: object) -> None:
         match item:
-            case _Answered(done, responses):
-                done(responses)
             case DeviceSeen(_, pbx, device, value):
-                self.servers[pbx].publisher.lamp_seen(device, value)
-            case _Stored(requests, error):
-                self._on_stored(requests, error)
-            case _Call(function, future):
-                try:
-                    future.set_result(function(self))
-                except BaseException as error:
-                    future.set_exception(error)
+                self.servers[pbx].lamp_seen(device, value)
             case LinkUp():
                 self._link_up(item)
             case LinkDown():
                 self._link_down(item)
-            case _Watched(pbx, users):
-                self.servers[pbx].publisher.reread(users)
-            case _LinesWatched(pbx):  # what changed before is found by listing once more
-                self.servers[pbx].link.list_endpoints()
             case ev.EndpointsSeen():
                 self._apply(item)
                 self._watch_lines(self.servers[item.pbx], item.endpoints)
+            case _ if callable(item):
+                item()
             case _ if isinstance(item, ev.Event):
                 self._apply(item)
             case _:
@@ -222,6 +192,7 @@ class Engine:
             self.servers[event.pbx].callers.left(event.channel)
         for command in outcome.commands:
             self._carry_out(command)
+        self.groups.follow(self.model, event, outcome.touched)
         self._log_saves([command for command in outcome.commands if isinstance(command, cmd.Save)])
         for user in outcome.touched:
             person = self.model.users.get(user)
@@ -229,7 +200,14 @@ class Engine:
                 self.feed.publish(user_json(self.model, person))
 
     def add_server(
-        self, name: str, app: str, url: str, link: LinkPort, stored: Mapping[UserId, str], startup: str
+        self,
+        name: str,
+        app: str,
+        url: str,
+        link: LinkPort,
+        stored: Mapping[UserId, str],
+        startup: str,
+        spaces: tuple[str, ...] = (),
     ) -> None:
         """Take one Asterisk into service; before `run`.
 
@@ -240,12 +218,15 @@ class Engine:
             link: The way there.
             stored: What its lamps were last confirmed to show (`plan.lamps_text`).
             startup: When it was last seen to have started, in its own words; "" if never.
+            spaces: Devices of its parking spaces, `park:701@parkedcalls`.
         """
-        publisher = Publisher(name, app, self.model.settings.layout, stored, self, self._clock.monotonic)
+        lamps = {user: text for user, text in stored.items() if not is_group_key(user)}
+        publisher = Publisher(name, app, self.model.settings.layout, lamps, self, self._clock.monotonic)
+        groups = self.groups.add_server(name, app, stored)
         callers = Callers(
             name, lambda requests, done: self.submit(name, requests, done, urgent=True), self._apply, self._clock.time
         )
-        self.servers[name] = Server(name, app, url, link, publisher, callers, startup=startup)
+        self.servers[name] = Server(name, app, url, link, publisher, groups, callers, spaces, startup=startup)
 
     def reconfigure(self, event: ev.ConfigChanged) -> None:
         """Put new settings in force; lamps of another layout are read again, with those of the old one as known."""
@@ -266,7 +247,7 @@ class Engine:
     @property
     def lamps_are_down(self) -> bool:
         """Tell whether every server that is connected is known to show what it should."""
-        return all(server.publisher.idle for server in self.servers.values() if server.up)
+        return all(server.idle for server in self.servers.values() if server.up)
 
     # --- the commands of the reducer ----------------------------------------------------------------------------
 
@@ -313,10 +294,10 @@ class Engine:
     def _unconfirmed(self, ticket: Ticket) -> tuple[str, ...]:
         """Name the servers that have not confirmed what a ticket waits for."""
         names = [ticket.pbx] if ticket.pbx is not None else list(self.servers)
-        return tuple(name for name in names if not self._shows(self.servers[name].publisher, ticket.user))
+        return tuple(name for name in names if not self._shows(self.servers[name], ticket.user))
 
-    def _shows(self, publisher: Publisher, user: UserId | None) -> bool:
-        return publisher.idle if user is None else publisher.in_sync(user)
+    def _shows(self, server: Server, user: UserId | None) -> bool:
+        return server.idle if user is None else server.publisher.in_sync(user)
 
     def settled(self, user: UserId) -> None:
         """Look whether somebody waits for this user (`publisher.Host`)."""
@@ -337,9 +318,10 @@ class Engine:
         self._apply(event.calls)
         server.lines = None
         server.publisher.link_up(self.model.users, restarted=restarted, over_websocket=event.over_websocket)
+        server.groups.link_up(self.groups.names(), restarted=restarted, over_websocket=event.over_websocket)
         server.callers.check_sounds(self.model.settings)
         server.callers.adopt(event.callers)
-        server.publisher.pump()
+        server.pump()
 
     def _link_down(self, event: LinkDown) -> None:
         server = self.servers[event.pbx]
@@ -348,7 +330,7 @@ class Engine:
         if server.up or not server.since:
             server.since = event.at
         server.up = False
-        server.publisher.link_down()
+        server.lamps_lost()
         if event.fatal is not None:
             self._fatal(event.fatal)
         elif server.said != event.reason:
@@ -368,7 +350,9 @@ class Engine:
         if person is None or person.hushed:
             return layout.off, NOT_SET
         entries = person.entries
-        return layout.desired(entries), layout.presence(entries, person.settings.zone)
+        return layout.desired(entries, self.model.parked.get(user, NO_CALL_PARKED)), layout.presence(
+            entries, person.settings.zone
+        )
 
     def adopt(self, user: UserId, wish: Wish) -> None:
         """Take somebody else's change of lamps as the user's wish."""
@@ -379,18 +363,27 @@ class Engine:
         self._save(LampsConfirmed(pbx, user, text), None)
 
     def submit(self, pbx: str, requests: list[Request], done: Answer, *, urgent: bool) -> None:
-        """Send a group; its answer comes back through the inbox."""
-        self.servers[pbx].link.submit(requests, lambda responses: self._turns.put(_Answered(done, responses)), urgent=urgent)
+        """Send a group; its answer waits for its turn."""
+        self.servers[pbx].link.submit(requests, lambda r: self._turns.put(partial(done, r)), urgent=urgent)
 
     def watch(self, pbx: str, users: tuple[UserId, ...], devices: Callable[[], Sequence[str]]) -> None:
         """Subscribe to lamps of some users; what changed before that is found by reading once more."""
-        if self.servers[pbx].lines is None:  # all lamps are right: now the lines, which matter more than changes of lamps
-            self.servers[pbx].lines = frozenset()
-            self._watch_lines(self.servers[pbx], self.model.endpoints.get(pbx, ()))
-        self.servers[pbx].link.watch(devices, lambda: self._turns.put(_Watched(pbx, users)))
+        server = self.servers[pbx]
+        if server.lines is None:  # all lamps are right: now the lines, which matter more than changes of lamps
+            server.lines = frozenset()
+            self._watch_lines(server, self.model.endpoints.get(pbx, ()))
+            if server.spaces:
+                spaces = ev.SpacesWatched(self._clock.time(), pbx, server.spaces)
+                server.link.watch(partial(tuple, server.spaces), partial(self._turns.put, spaces))
+                self._turns.put(spaces)  # they may all be watched since an earlier session
+        self.watch_devices(pbx, devices, partial(server.publisher.reread, users))
+
+    def watch_devices(self, pbx: str, devices: Callable[[], Sequence[str]], done: Callable[[], None]) -> None:
+        """Subscribe to devices, and have `done` called in the engine's turn (`grouplamps.Engine`)."""
+        self.servers[pbx].link.watch(devices, partial(self._turns.put, done))
 
     def _watch_lines(self, server: Server, endpoints: Sequence[str]) -> None:
-        """Subscribe to the device states of users' endpoints, each once in a session."""
+        """Subscribe to the states of users' endpoints, each once in a session; what changed before is found by listing."""
         if server.lines is None:
             return
         new = [line for line in endpoints if line not in server.lines and self.model.owner(line) is not None]
@@ -399,4 +392,4 @@ class Engine:
         server.lines |= frozenset(new)
         for first in range(0, len(new), LINES_AT_ONCE):
             some = tuple(new[first : first + LINES_AT_ONCE])
-            server.link.watch(partial(tuple, some), partial(self._turns.put, _LinesWatched(server.name)))
+            server.link.watch(partial(tuple, some), partial(self._turns.put, server.link.list_endpoints))

@@ -35,6 +35,8 @@ password_file = {password_file}
 #ami = "127.0.0.1:5038"
 #ami_username = "ari-presence"
 #ami_password_file = "/etc/ari-presence/hq-ami.secret"
+# Parking spaces, parkpos and context of each lot in res_parking.conf; from these it is worked out who is where without AMI.
+#parking_spaces = ["701-720@parkedcalls"]
 
 [users]
 # Endpoints that are users without being listed; the group named user is the user's id. "" turns it off.

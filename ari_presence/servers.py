@@ -6,6 +6,7 @@ from typing import Protocol
 
 from ari_presence.ari.wire import Request
 from ari_presence.callers import Callers
+from ari_presence.core.devstate import DeviceState
 from ari_presence.publish.host import Answer
 from ari_presence.publish.publisher import Publisher
 
@@ -33,7 +34,10 @@ class Server:
     Attributes:
         since: When it came or went, seconds since the epoch, UTC; 0 before the first attempt.
         said: Why it is not connected, as logged last.
+        publisher: The lamps of users.
+        groups: The lamps of groups.
         callers: Those who dialled a code there.
+        spaces: Devices of its parking spaces.
         lines: Endpoints whose device states are subscribed to in this session; None until that has begun.
     """
 
@@ -42,7 +46,9 @@ class Server:
     url: str
     link: LinkPort
     publisher: Publisher
+    groups: Publisher
     callers: Callers
+    spaces: tuple[str, ...] = ()
     startup: str = ""
     version: str = ""
     transport: str = ""
@@ -50,3 +56,28 @@ class Server:
     since: float = 0.0
     said: str = ""
     lines: frozenset[str] | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether it is connected and every lamp is known to be right."""
+        return self.publisher.idle and self.groups.idle
+
+    def pump(self) -> None:
+        """Send what is due of all lamps."""
+        self.publisher.pump()
+        self.groups.pump()
+
+    def next_deadline(self) -> float | None:
+        """Tell when `pump` has something to do of its own accord, monotonic."""
+        times = (self.publisher.next_deadline(), self.groups.next_deadline())
+        return min((due for due in times if due is not None), default=None)
+
+    def lamp_seen(self, device: str, value: DeviceState) -> None:
+        """Take a report of a device, whosever lamp it is."""
+        self.publisher.lamp_seen(device, value)
+        self.groups.lamp_seen(device, value)
+
+    def lamps_lost(self) -> None:
+        """Take the end of the link."""
+        self.publisher.link_down()
+        self.groups.link_down()

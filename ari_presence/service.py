@@ -1,5 +1,6 @@
 """What HTTP and CLI are served with: questions to the engine, the store and the daemon (`http.service.Service`)."""
 
+import time
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -7,8 +8,11 @@ from typing import Any
 
 from ari_presence.core.events import ChangeAsked, ResetAsked
 from ari_presence.core.features import Action
-from ari_presence.core.model import User
+from ari_presence.core.groups import group_json
+from ari_presence.core.lamps import WHOLE
+from ari_presence.core.model import Settings, User
 from ari_presence.core.names import UserId
+from ari_presence.core.parked import parked_json
 from ari_presence.core.timers import next_time_of_day, parse_instant, parse_time_of_day, rfc3339
 from ari_presence.core.view import record_json, user_json, why_json
 from ari_presence.engine import Engine
@@ -76,9 +80,18 @@ class DaemonService:
             self.user(user)  # says so if there is no such user
         return [record_json(row, states) for row in rows]
 
+    def groups(self) -> list[Json]:
+        """Give the groups; put into words outside the engine's thread."""
+        settings, seen = self._engine.call(lambda engine: (engine.model.settings, engine.groups.groups.seen()))
+        return [group_json(group, settings) for group in seen]
+
     def pbxs(self) -> list[Json]:
         """Give the servers."""
         return self._engine.call(lambda engine: [_pbx(engine, name) for name in engine.servers])
+
+    def parking(self) -> list[Json]:
+        """Give the parked calls."""
+        return self._engine.call(_parked)
 
     def ready(self) -> tuple[bool, list[str]]:
         """Tell whether every server is connected and compared."""
@@ -93,6 +106,10 @@ class DaemonService:
         """Clear the manual state and set every lamp to off."""
         outcome = self._engine.ask(lambda n, at: ResetAsked(at, n, user, "cli"))
         return ChangeResult({}, outcome.confirmed, outcome.waiting) if user is None else self._result(user, outcome)
+
+    def hints(self) -> Json:
+        """Give what hints are made of; endpoints as the servers list them."""
+        return _hints(*self._engine.call(_parts_of_hints))
 
     def backup(self, path: str) -> int:
         """Copy the store."""
@@ -119,6 +136,22 @@ def _rows(engine: Engine, users: list[UserId]) -> list[Json]:
     return [user_json(engine.model, known[user]) for user in users if user in known]
 
 
+def _parts_of_hints(engine: Engine) -> tuple[Settings, list[str], list[UserId], list[str]]:
+    endpoints = sorted({endpoint for listing in engine.model.endpoints.values() for endpoint in listing})
+    return engine.model.settings, sorted(engine.groups.groups), sorted(engine.model.users), endpoints
+
+
+def _hints(settings: Settings, groups: list[str], users: list[UserId], endpoints: list[str]) -> Json:
+    """Find out, in any thread, whose the endpoints are."""
+    owned: dict[UserId, list[str]] = {user: [] for user in users}
+    for endpoint in endpoints:
+        owner = settings.owner(endpoint)
+        if owner in owned:
+            owned[owner].append(endpoint)
+    rows = [{"user": user, "endpoints": found} for user, found in owned.items()]
+    return {"whole": WHOLE in settings.layout.kinds, "groups": groups, "users": rows}
+
+
 def _pbx(engine: Engine, name: str) -> dict[str, Any]:
     server = engine.servers[name]
     return {
@@ -132,6 +165,14 @@ def _pbx(engine: Engine, name: str) -> dict[str, Any]:
     }
 
 
+def _parked(engine: Engine) -> list[Json]:
+    now, model = time.time(), engine.model
+    lots = sorted(model.parking.items())
+    rows = [(pbx, call) for pbx, parking in lots for call in parking.calls(now)]
+    owner = model.settings.owner
+    return [parked_json(pbx, call, owner(call.parker) if call.parker else None) for pbx, call in rows]
+
+
 def _reasons(engine: Engine) -> list[str]:
     reasons = []
     for name, server in engine.servers.items():
@@ -139,4 +180,6 @@ def _reasons(engine: Engine) -> list[str]:
             reasons.append(f"{name} is not connected" + (f": {server.said}" if server.said else ""))
         elif not server.publisher.idle:
             reasons.append(f"{name}: the lamps of {server.publisher.waiting} users are not confirmed yet")
+        elif not server.groups.idle:
+            reasons.append(f"{name}: the lamps of groups are not confirmed yet")
     return reasons

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import structlog
 
 AT_ONCE = 100  # items between two looks at the clock
+AFTER_BUG_S = 1.0  # what is due and fails stays due: not tried again at once
 
 log = structlog.get_logger(__name__)
 
@@ -76,12 +77,13 @@ class Turns:
             with self._turn:
                 for _ in range(min(len(self._items), AT_ONCE)):
                     self._try(self._carry_out, self._items.popleft())
-                self._try(self._on_time)
-                wait_s = self._wait_s()
+                wait_s = self._wait_s() if self._try(self._on_time) else AFTER_BUG_S
 
-    def _try(self, do: Callable[..., None], *items: object) -> None:
-        """Do one thing; a bug in it does not stop the others."""
+    def _try(self, do: Callable[..., None], *items: object) -> bool:
+        """Do one thing and say whether that went well; a bug in it does not stop the others."""
         try:
             do(*items)
+            return True
         except Exception:
             log.exception("bug: an event was not carried out", kind=", ".join(type(item).__name__ for item in items))
+            return False

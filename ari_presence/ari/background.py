@@ -126,9 +126,10 @@ class Background:
     def _list_calls(self, rest: Rest) -> None:
         with self._wake:
             lines, self._calls = self._calls or (), None
+        at = time.time()
         found = list_calls(rest)
         reported = {line: _device(rest, line) for line in lines}
-        self._post(calls_listed(*found, reported, pbx=self._address.name, at=time.time()))
+        self._post(calls_listed(*found, reported, pbx=self._address.name, at=at))
 
     def _pause(self, seconds: float) -> None:
         with self._wake:
@@ -178,12 +179,16 @@ def list_endpoints(rest: Rest) -> tuple[tuple[str, ...], frozenset[str]]:
         AriDecodeError: The answer is not a list of endpoints.
         AriError: What `Rest.need` raises.
     """
-    listing = rest.need(Request("GET", "endpoints")).json()
+    body = rest.need(Request("GET", "endpoints")).body
     try:
-        rows = [(f"{row['technology']}/{row['resource']}", row.get("state")) for row in listing]
-    except (TypeError, KeyError, AttributeError):
+        rows: list[tuple[str, bool]] = json.loads(body, object_hook=_endpoint)  # each row is dropped as it is read
+        return tuple(name for name, _ in rows), frozenset(name for name, offline in rows if offline)
+    except (ValueError, TypeError, KeyError):
         raise AriDecodeError("the listing of endpoints cannot be read") from None
-    return tuple(name for name, _ in rows), frozenset(name for name, state in rows if state == "offline")
+
+
+def _endpoint(row: dict[str, Any]) -> tuple[str, bool]:
+    return f"{row['technology']}/{row['resource']}", row.get("state") == "offline"
 
 
 def list_calls(rest: Rest) -> tuple[tuple[dict[str, Any], ...], tuple[dict[str, Any], ...]]:
@@ -207,7 +212,7 @@ def calls_listed(
     pbx: str,
     at: float,
 ) -> CallsListed:
-    """Make the event of a listing; rows that cannot be read are left out.
+    """Make the event of a listing that was asked for at `at`; rows that cannot be read are left out.
 
     A channel that is in a bridge already when it is listed may be listed before the bridge: both are needed whole.
     """

@@ -31,7 +31,6 @@ PROBE_TIMEOUT_S = 2.0
 FIRST_WITH_REST_OVER_WS = {20: 14, 21: 9, 22: 4}  # series to its first release that has it; none before, all after
 CALL_SOURCES = ("channel:", "bridge:")  # these end with the socket, and without waiting (asterisk#2170)
 UNUSED_EVENTS = (
-    "BridgeAttendedTransfer",
     "BridgeCreated",
     "BridgeVideoSourceChanged",
     "ChannelVarset",
@@ -61,6 +60,7 @@ class Session:
         offline: Those that cannot be reached.
         channels: Every channel as JSON.
         bridges: Every bridge as JSON.
+        listed_at: When these were asked for, seconds since the epoch, UTC.
         early: Event messages that came meanwhile, in order.
         offset_s: How far our clock is ahead of Asterisk's, at most; of events that were surely just sent.
     """
@@ -74,6 +74,7 @@ class Session:
     offline: frozenset[str] = frozenset()
     channels: tuple[dict[str, Any], ...] = ()
     bridges: tuple[dict[str, Any], ...] = ()
+    listed_at: float = 0.0
     early: list[dict[str, Any]] = field(default_factory=list)
     offset_s: float = inf
 
@@ -97,6 +98,7 @@ def connect(address: Address, rest: Rest) -> Session:
         session.over_websocket = _probe(session)
         session.watched = known.get("device_names", ())
         session.endpoints, session.offline = list_endpoints(rest)
+        session.listed_at = time.time()
         session.channels, session.bridges = list_calls(rest)
     except BaseException:
         close(session.socket)

@@ -14,6 +14,7 @@ from ari_presence.core import events as ev
 from ari_presence.core.calls import BridgeInfo, ChannelInfo
 from ari_presence.core.devstate import DeviceState, parse_state
 from ari_presence.core.events import CallerLeft, ClaimState, CodeDialled, PlaybackEnded
+from ari_presence.core.parked import parse_space
 from ari_presence.errors import AriDecodeError
 
 
@@ -41,7 +42,6 @@ UNUSED = frozenset(
         "ApplicationMoveFailed",
         "ApplicationRegistered",
         "ApplicationUnregistered",
-        "BridgeAttendedTransfer",
         "BridgeCreated",
         "BridgeVideoSourceChanged",
         "ChannelCallerId",
@@ -76,7 +76,9 @@ CallEvent = (
     | ev.BridgesMerged
     | ev.BridgeGone
     | ev.Transferred
+    | ev.CallsMoved
     | ev.LineSeen
+    | ev.SpaceSeen
 )
 _NOBODY = {"number": "", "name": ""}
 
@@ -142,10 +144,15 @@ def _text(value: Any) -> str:
     return value
 
 
-def _device_state(message: Mapping[str, Any], pbx: str, at: float, _fresh: bool) -> DeviceSeen | ev.LineSeen:
+def _device_state(
+    message: Mapping[str, Any], pbx: str, at: float, _fresh: bool
+) -> DeviceSeen | ev.LineSeen | ev.SpaceSeen:
     device = message["device_state"]
     name, state = _text(device["name"]), parse_state(_text(device["state"]))
-    return DeviceSeen(at, pbx, name, state) if ":" in name else ev.LineSeen(at, pbx, name, state)
+    if ":" not in name:
+        return ev.LineSeen(at, pbx, name, state)
+    space = parse_space(name)
+    return DeviceSeen(at, pbx, name, state) if space is None else ev.SpaceSeen(at, pbx, space, state)
 
 
 def channel_info(channel: Mapping[str, Any], *, created: bool = False) -> ChannelInfo:
@@ -237,8 +244,9 @@ _READERS: dict[str, Callable[[Mapping[str, Any], str, float, bool], Decoded | No
     "BridgeMerged": lambda m, pbx, at, _: ev.BridgesMerged(
         at, pbx, bridge_info(m["bridge"]), _text(m["bridge_from"]["id"])
     ),
-    "BridgeDestroyed": lambda m, pbx, at, _: ev.BridgeGone(at, pbx, _text(m["bridge"]["id"])),
+    "BridgeDestroyed": lambda m, pbx, at, _: ev.BridgeGone(at, pbx, bridge_info(m["bridge"])),
     "BridgeBlindTransfer": _transfer,
+    "BridgeAttendedTransfer": lambda _m, pbx, at, _: ev.CallsMoved(at, pbx),
     "PlaybackFinished": lambda m, pbx, at, _: PlaybackEnded(at, pbx, _text(m["playback"]["id"])),
     "ApplicationReplaced": lambda _m, pbx, at, _f: Replaced(at, pbx),
 }

@@ -208,7 +208,7 @@ class Link:
                 session.startup,
                 session.over_websocket,
                 EndpointsSeen(now, self.address.name, session.endpoints, session.offline),
-                calls_listed(session.channels, session.bridges, {}, pbx=self.address.name, at=now),
+                calls_listed(session.channels, session.bridges, {}, pbx=self.address.name, at=session.listed_at),
                 found,
             )
         )

@@ -58,7 +58,8 @@ class Rest:
                 stream=not body,
             )
             if not body and reply.ok:
-                reply.raw.drain_conn()
+                for _ in reply.iter_content(65536):  # read and forgotten, so that the connection can be used again
+                    pass
                 return Response(reply.status_code)
         except requests.exceptions.SSLError as error:
             if "certificate verify failed" not in str(error):  # the handshake broke off: it may be starting or ending

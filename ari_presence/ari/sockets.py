@@ -1,24 +1,28 @@
 """What websocket-client's socket lacks for a flood: reads that fetch all that is there, writes of many frames at once.
 
-The library reads each frame with three system calls and writes each with one. Every call gives other threads the
-interpreter, which under load costs more than the call; a buffer below it makes that one for many frames.
+The library reads each frame with three system calls and writes each with two, one of them for the mask. Every call gives
+other threads the interpreter, which under load costs more than the call; here it is one for many frames.
 """
 
+import os
 import select
 import socket
 import ssl
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from io import BytesIO
 from typing import Any, cast
 
 import websocket
 
-CHUNK_BYTES = 65536
+CHUNK_BYTES = 8192  # more would be copied too often: the library cuts each part of a frame off what is left
 
 
 class _Buffered:
-    """A socket that reads ahead; everything else is the socket's own. One thread reads, any may send.
+    """A socket that gives more than it is asked for; all else is the socket's own. One thread reads, any may send.
+
+    What is too much the library keeps for the next frame (`frame_buffer.recv_strict`).
 
     Over TLS the two are kept apart by a lock: before Python 3.13.2 one connection must not be read and written at the same
     time. The reader waits for the descriptor without it, so that senders wait for no more than one record.
@@ -26,24 +30,18 @@ class _Buffered:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._data = b""
-        self._at = 0
         self.tls = isinstance(sock, ssl.SSLSocket)
         self._lock: AbstractContextManager[object] = threading.Lock() if self.tls else nullcontext()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
 
-    def recv(self, size: int) -> bytes:
-        """Give up to `size` bytes, as `socket.recv` does; b"" at the end."""
-        if self._at == len(self._data):
-            if isinstance(self._sock, ssl.SSLSocket):
-                self._wait(self._sock)
-            with self._lock:
-                self._data, self._at = self._sock.recv(CHUNK_BYTES), 0
-        part = self._data[self._at : self._at + size]
-        self._at += len(part)
-        return part
+    def recv(self, _size: int) -> bytes:
+        """Give what is there; b"" at the end."""
+        if isinstance(self._sock, ssl.SSLSocket):
+            self._wait(self._sock)
+        with self._lock:
+            return self._sock.recv(CHUNK_BYTES)
 
     def _wait(self, sock: ssl.SSLSocket) -> None:
         with self._lock:
@@ -75,7 +73,7 @@ def send_all(web: websocket.WebSocket, texts: Sequence[str]) -> None:
     Raises:
         OSError: The connection is broken; part of it may have been sent.
     """
-    frames = [websocket.ABNF.create_frame(text, websocket.ABNF.OPCODE_TEXT).format() for text in texts]
+    frames = _masked(texts)
     with web.lock:  # the library's own, so that a ping does not land in the middle
         if web.sock is None:
             raise OSError("closed")
@@ -83,6 +81,14 @@ def send_all(web: websocket.WebSocket, texts: Sequence[str]) -> None:
             rest = memoryview(piece)
             while rest:  # unlike `sendall`, the time limit is for some progress, not for all: distant servers are slow
                 rest = rest[web.sock.send(rest) :]
+
+
+def _masked(texts: Sequence[str]) -> list[bytes]:
+    masks = BytesIO(os.urandom(4 * len(texts)))
+    frames = [websocket.ABNF.create_frame(text, websocket.ABNF.OPCODE_TEXT) for text in texts]
+    for frame in frames:
+        frame.get_mask_key = masks.read
+    return [frame.format() for frame in frames]
 
 
 def shut(web: websocket.WebSocket) -> None:

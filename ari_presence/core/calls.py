@@ -12,6 +12,7 @@ Sources: `ast_state_chan2dev` in `main/channel.c`, `chan_pjsip_devicestate` in `
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import NamedTuple
 
 from ari_presence.core.devstate import DeviceState, aggregate
@@ -20,7 +21,9 @@ from ari_presence.core.userstate import IN_CONFERENCE, ON_CALL, ON_HOLD, RINGING
 
 DOUBT_S = 1.0
 LIST_EVERY_S = 60.0  # so that nothing that was missed stays
-LIST_AT_MOST_S = 5.0
+LIST_GAP_S = 0.5  # between two listings, at least
+LIST_GAP_PER_CHANNEL_S = 0.005  # and so much more for each channel that is listed
+SETTLED_S = 0.3  # after which a transfer is over and done with
 LIST_PATIENCE_S = 30.0
 SOMEBODY = "?"
 SEARCHED = 24  # channels that are looked at to find out who talks with whom; in larger rooms only the room counts
@@ -74,7 +77,7 @@ class CallView:
         state: User state that this makes.
         since: Seconds since the epoch, UTC.
         parties: Who is at the other end; empty where there is nobody, or a room full.
-        hold: `holding`, `held`, or "".
+        hold: `holding`, `held`, `parked`, or "".
         room: Name of the conference or the parking lot, or "".
         talked: Whether the line was connected with somebody.
     """
@@ -121,11 +124,11 @@ class _Channel:
     caller: tuple[str, str]
     connected: tuple[str, str]
     bridge: "_Bridge | None" = None
-    linked: str = ""
+    linked: str = ""  # the channel that this one dials, or that dials it
     holding: float = 0.0  # since when this side has the other on hold; 0: not
     held_by: str = ""  # the channel that has this one on hold, or SOMEBODY
     held: float = 0.0  # since when
-    talked: bool = False
+    talked_with: str = ""  # the channel that it was connected with last
 
 
 @dataclass(slots=True)
@@ -154,6 +157,8 @@ class Calls:
         self._stands: dict[str, DeviceState] = {}  # Asterisk's word where the two witnesses could not be reconciled
         self._moved: set[str] | None = None  # what events told since a listing was asked for
         self._asked = 0.0  # when a listing was asked for last
+        self._also: dict[str, None] = {}  # devices to ask about besides
+        self._suspected = inf  # when to ask because of something that nobody can tell from events
         self._all_asked = 0.0  # when lines that nobody doubts were asked about last
         self._turn = 0  # which of them come first the next time, where there are too many
 
@@ -169,19 +174,31 @@ class Calls:
         self._update(channel, info, at)
         return touched | self._around(channel)
 
-    def gone(self, id_: str) -> Lines:
+    def gone(self, id_: str, at: float) -> Lines:
         """Take the end of a channel."""
         self._moves(id_)
         channel = self.channels.get(id_)
         if channel is None:
             return set()
         touched = self._around(channel)
+        if channel.bridge is not None:  # it never left: another channel may have taken its place, which no event tells
+            self.suspect(at)
         for other in self._held_by(channel):  # whoever holds and hangs up holds no more, and says nothing of it
             _release(other)
+            touched |= self._around(other)
         self._leave(channel)
         del self.channels[id_]
         self._unindex(channel)
         return touched
+
+    def suspect(self, at: float) -> None:
+        """Take that channels were perhaps moved without a word, as a transfer into a conference does it."""
+        self._suspected = min(self._suspected, at + SETTLED_S)
+
+    def want(self, devices: Iterable[str], at: float) -> None:
+        """Have the next listing come soon, and with it the states of these devices."""
+        self._also.update(dict.fromkeys(devices))
+        self._suspected = min(self._suspected, at)
 
     def hold(self, info: ChannelInfo, at: float, *, pressed: bool) -> Lines:
         """Take that this side put the other on hold, or took it back."""
@@ -189,9 +206,10 @@ class Calls:
         channel = self.channels[info.id]
         if bool(channel.holding) is not pressed:
             channel.holding = at if pressed else 0.0
-            for other in self._held_by(channel):
-                _release(other)
             partner = self._partner(channel) if pressed else None
+            for other in (*self._held_by(channel), *([partner] if partner is not None else [])):
+                _release(other)
+                touched |= self._around(other)
             if partner is not None:
                 partner.held_by, partner.held = channel.id, at
             touched |= self._around(channel)
@@ -252,15 +270,15 @@ class Calls:
         """Tell when `wants_listing` may have something to say."""
         if self._moved is not None:
             return self._asked + LIST_PATIENCE_S
-        doubt = next(iter(self.doubts.values()), None)
-        if doubt is not None:
-            return max(doubt, self._asked + LIST_AT_MOST_S)
-        return self._all_asked + LIST_EVERY_S
+        doubt = min(next(iter(self.doubts.values()), inf), self._suspected)
+        gap_s = LIST_GAP_S + LIST_GAP_PER_CHANNEL_S * len(self.channels)
+        return min(max(doubt, self._asked + gap_s), self._all_asked + LIST_EVERY_S)
 
     def wants_listing(self, at: float, most: int) -> tuple[str, ...] | None:
         """Tell whether channels and bridges should be listed now, and of which lines (at most `most`) Asterisk is to be asked.
 
-        Those that are in doubt come first, and once in `LIST_EVERY_S` as many others as there is room for. What moves from then on is noted: about that, the listing will be out of date.
+        Those that are in doubt come first, and once in `LIST_EVERY_S` as many others as there is room for. What moves from
+        then on is noted: about that, the listing will be out of date.
         """
         if at < self.next_deadline():
             return None
@@ -273,8 +291,9 @@ class Calls:
             first = self._turn % len(others) if others else 0
             lines += (others[first:] + others[:first])[: most - len(lines)]
             self._turn = first + most
-        self._asked, self._moved = at, set()
-        return tuple(lines)
+        also, self._also = self._also, {}
+        self._asked, self._moved, self._suspected = at, set(), inf
+        return (*also, *lines)
 
     def forget_listing(self) -> None:
         """Expect no answer any more."""
@@ -293,7 +312,7 @@ class Calls:
         rows = {row.id: row for row in channels}
         touched: Lines = set()
         for id_ in self.channels.keys() - rows.keys() - moved:
-            touched |= self.gone(id_)
+            touched |= self.gone(id_, at)
         for row in rows.values():
             if row.id not in moved:
                 touched |= self.seen(row, row.created or at)
@@ -301,7 +320,7 @@ class Calls:
         for line, state in reported.items():
             if line not in moved:
                 touched |= self.reported(line, state)
-        for line in touched | reported.keys():
+        for line in reported.keys() - moved:  # what was said before may be out of date
             self._infer_hold(line, at)
         for line in reported.keys() - moved:
             if self.differs(line):
@@ -394,19 +413,22 @@ class Calls:
         bridge = channel.bridge
         if bridge is not None and bridge.is_room:
             since, room = bridge.members[channel.id], bridge.info.name or "conference"
-            hold = "holding" if channel.holding else ""
-            return CallView(ON_HOLD if hold else IN_CONFERENCE, line, channel.holding or since, (), hold, room, True)
+            hold = "holding" if channel.holding else "held" if channel.held_by else ""
+            since = channel.holding or channel.held or since
+            return CallView(ON_HOLD if hold else IN_CONFERENCE, line, since, (), hold, room, True)
         people = [other for other in self._connected(channel) if other is not channel]
         parties = tuple(Party(*other.caller, other.line) for other in people) or self._expected(channel)
         if channel.holding:
             return CallView(ON_HOLD, line, channel.holding, parties, "holding", talked=True)
         if device is DeviceState.ONHOLD:
-            return CallView(ON_HOLD, line, channel.held, parties, "held", talked=True)
+            holder = self.channels.get(channel.held_by)
+            by = parties if holder is None else (Party(*holder.caller, holder.line),)
+            return CallView(ON_HOLD, line, channel.held, by, "held", talked=True)
         if bridge is not None and bridge.info.bridge_class == "parking":
-            return CallView(ON_HOLD, line, bridge.members[channel.id], (), "held", bridge.info.name, True)
+            return CallView(ON_HOLD, line, bridge.members[channel.id], (), "parked", bridge.info.name, True)
         if len(people) + 1 >= PEOPLE_OF_CONFERENCE:
             state = IN_CONFERENCE
-        return CallView(state, line, channel.since, parties, talked=channel.talked)
+        return CallView(state, line, channel.since, parties, talked=bool(channel.talked_with))
 
     def _expected(self, channel: _Channel) -> tuple[Party, ...]:
         """Say who is called, or calls, as far as it is known."""
@@ -419,21 +441,23 @@ class Calls:
 
     def _far_end(self, channel: _Channel) -> _Channel | None:
         """Follow a call that is not connected yet, through Local channels."""
-        seen = {channel.id}
-        here: _Channel | None = channel
-        while here is not None and len(seen) < SEARCHED:
-            other = self.channels.get(here.linked)
-            if other is None or other.id in seen:
-                return None
-            seen.add(other.id)
-            if other.pair is None:
-                return other
-            here = next((c for c in self._paired(other) if c.id not in seen), None)
-            if here is not None:
-                seen.add(here.id)
-                if people := [c for c in self._connected(here) if c.line is not None]:
-                    return people[0]
+        queue, seen = [channel], {channel.id}
+        while queue and len(seen) < SEARCHED:
+            here = queue.pop()
+            if here.line is not None and here is not channel:
+                return here
+            linked = self.channels.get(here.linked)
+            for other in (*self._next(here), *([linked] if linked is not None else [])):
+                if other.id not in seen:
+                    seen.add(other.id)
+                    queue.append(other)
         return None
+
+    def talked_with(self, id_: str) -> tuple[str, str] | None:
+        """Give id and name of the channel that a channel was connected with last, if that one is still there."""
+        channel = self.channels.get(id_)
+        other = self.channels.get(channel.talked_with) if channel is not None else None
+        return (other.id, other.name) if other is not None and other.state == "Up" else None
 
     # --- who is connected with whom -----------------------------------------------------------------------------
 
@@ -473,7 +497,7 @@ class Calls:
         lines = {c.line for c in self._connected(channel) if c.line is not None}
         if channel.line is not None:
             lines.add(channel.line)
-        if channel.linked and channel.bridge is None and (other := self._far_end(channel)) and other.line is not None:
+        if len(lines) < 2 and (other := self._far_end(channel)) is not None and other.line is not None:
             lines.add(other.line)
         for line in lines:
             self._stands.pop(line, None)
@@ -542,15 +566,18 @@ class Calls:
         self._leave(channel)
         bridge = self.bridges.setdefault(info.id, _Bridge(info._replace(members=())))
         for member in self._members(bridge):
-            _release(member)
+            if member.held_by:
+                _release(member)
+                touched |= self._around(member)
         bridge.members[channel.id] = at
         channel.bridge = bridge
         other = self._partner(channel)
         if other is not None and other.holding and at - other.holding < DOUBT_S:  # told before, though it came after
             channel.held_by, channel.held = other.id, other.holding
-        people = self._connected(channel)
-        for other in people if len(people) > 1 else ():
-            other.talked = True
+        channel.linked = ""
+        for other in self._connected(channel):
+            if other is not channel:
+                other.talked_with, channel.talked_with = channel.id, other.id
         return touched | self._around(channel)
 
     def _leave(self, channel: _Channel) -> None:

@@ -10,10 +10,12 @@ from ari_presence.core.change import Outcome, set_automatic
 from ari_presence.core.commands import ListCalls
 from ari_presence.core.model import Model, User
 from ari_presence.core.names import UserId, printable
-from ari_presence.core.userstate import IN_CONFERENCE, RINGING, WRAP_UP, Call, Entry, Layer, Person
+from ari_presence.core.userstate import RINGING, WRAP_UP, Call, Entry, Layer, Person
 
 KEPT_S = 30.0  # a lost link says nothing of the calls, for a while
 SHOWN_AT_MOST = 3  # people named in one message
+_WAY = {"": "with", "holding": "holding", "held": "held by"}
+_ROOM = {"": "in", "holding": "holding", "held": "held in"}
 LINES_READ = 500  # device states read with one listing
 
 
@@ -29,7 +31,7 @@ def on_channel(model: Model, event: ev.ChannelSeen, out: Outcome) -> None:
 
 def on_channel_gone(model: Model, event: ev.ChannelGone, out: Outcome) -> None:
     """Take the end of a channel."""
-    _follow(model, event.pbx, calls_of(model, event.pbx).gone(event.channel), event.at, out)
+    _follow(model, event.pbx, calls_of(model, event.pbx).gone(event.channel, event.at), event.at, out)
 
 
 def on_hold(model: Model, event: ev.HoldPressed, out: Outcome) -> None:
@@ -63,7 +65,12 @@ def on_merged(model: Model, event: ev.BridgesMerged, out: Outcome) -> None:
 
 def on_bridge_gone(model: Model, event: ev.BridgeGone, out: Outcome) -> None:
     """Take the end of a bridge."""
-    _follow(model, event.pbx, calls_of(model, event.pbx).bridge_gone(event.bridge), event.at, out)
+    _follow(model, event.pbx, calls_of(model, event.pbx).bridge_gone(event.bridge.id), event.at, out)
+
+
+def on_moved(model: Model, event: ev.CallsMoved, _out: Outcome) -> None:
+    """Take that a listing is needed to know who is where."""
+    calls_of(model, event.pbx).suspect(event.at)
 
 
 def on_line(model: Model, event: ev.LineSeen, out: Outcome) -> None:
@@ -74,7 +81,8 @@ def on_line(model: Model, event: ev.LineSeen, out: Outcome) -> None:
 def on_listed(model: Model, event: ev.CallsListed, out: Outcome) -> None:
     """Take a whole listing."""
     model.unheard.pop(event.pbx, None)
-    lines = calls_of(model, event.pbx).listed(event.channels, event.bridges, event.reported, event.at)
+    reported = {name: state for name, state in event.reported.items() if ":" not in name}
+    lines = calls_of(model, event.pbx).listed(event.channels, event.bridges, reported, event.at)
     _follow(model, event.pbx, lines, event.at, out)
 
 
@@ -174,7 +182,8 @@ def _wrap_up(before: Entry | None, at: float, wrap_up_s: float) -> Entry | None:
 
 
 def _entry(model: Model, view: CallView) -> Entry:
-    call = Call(tuple(_person(model, party) for party in view.parties), view.hold, view.room, view.talked)
+    others = sorted((_person(model, party) for party in view.parties), key=lambda who: who.number)
+    call = Call(tuple(others), view.hold, view.room, view.talked)
     return Entry(view.state, f"phone:{view.line}", view.since, None, _message(view, call) or None, call)
 
 
@@ -190,16 +199,14 @@ def _person(model: Model, party: Party) -> Person:
 
 def _message(view: CallView, call: Call) -> str:
     """Say in a few words with whom, or where."""
-    people = [f"{who.name} ({who.number})" if who.name else who.number for who in call.others[:SHOWN_AT_MOST]]
-    more = len(call.others) - len(people)
-    who = ", ".join(people) + (f" and {more} more" if more > 0 else "")
+    if call.hold == "parked":
+        return f"parked in {printable(call.room)}"
     if call.room:
-        who = f"room {printable(call.room)}" if view.state == IN_CONFERENCE or call.hold == "holding" else ""
-        if not who:
-            return f"parked in {printable(call.room)}"
-    if not who:
+        return f"{_ROOM[call.hold]} room {printable(call.room)}"
+    people = [f"{who.name} ({who.number})" if who.name else who.number for who in call.others[:SHOWN_AT_MOST]]
+    if len(call.others) > len(people):
+        people.append(f"{len(call.others) - len(people)} more")
+    if not people:
         return {"holding": "holding the call", "held": "held"}.get(call.hold, "")
-    way = "from" if view.state == RINGING else {"holding": "holding", "held": "held by"}.get(call.hold, "with")
-    if call.room and way == "with":
-        way = "in"
-    return f"{way} {who}" + (" (outside)" if call.outside else "")
+    way = "from" if view.state == RINGING else _WAY[call.hold]
+    return f"{way} {', '.join(people)}" + (" (outside)" if call.outside else "")

@@ -14,6 +14,7 @@ from ari_presence.core.features import Action
 from ari_presence.core.lamps import Wish
 from ari_presence.core.model import Settings
 from ari_presence.core.names import UserId
+from ari_presence.core.parked import ParkingListed, Space
 from ari_presence.core.userstate import Entry
 
 
@@ -114,7 +115,7 @@ class BridgeGone:
 
     at: float
     pbx: str
-    bridge: str
+    bridge: BridgeInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,14 @@ class Transferred:
 
 
 @dataclass(frozen=True, slots=True)
+class CallsMoved:
+    """An attended transfer, which may move a channel without an event of its own."""
+
+    at: float
+    pbx: str
+
+
+@dataclass(frozen=True, slots=True)
 class LineSeen:
     """Asterisk reports the device state of an endpoint, `PJSIP/100`."""
 
@@ -138,8 +147,32 @@ class LineSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class SpacesWatched:
+    """From now on Asterisk reports these parking spaces; what they are now is to be asked."""
+
+    at: float
+    pbx: str
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceSeen:
+    """Asterisk reports the device state of a parking space."""
+
+    at: float
+    pbx: str
+    space: Space
+    state: DeviceState
+
+
+@dataclass(frozen=True, slots=True)
 class CallsListed:
-    """All channels and bridges of one server, and the device states of the lines that were asked for."""
+    """All channels and bridges of one server, and the states of the devices that were asked for.
+
+    Attributes:
+        at: When the listing was asked for.
+        reported: Lines, `PJSIP/100`, and parking spaces, `park:701@parkedcalls`.
+    """
 
     at: float
     pbx: str
@@ -299,8 +332,12 @@ Event = (
     | BridgesMerged
     | BridgeGone
     | Transferred
+    | CallsMoved
     | LineSeen
+    | SpaceSeen
+    | SpacesWatched
     | CallsListed
+    | ParkingListed
     | Stopping
     | CodeDialled
     | PlaybackEnded

@@ -4,22 +4,26 @@ A user's lamps are a *vector*: one device state for each kind of lamp, in the or
 one object, so ten thousand users who are available cost ten thousand references.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 
 from ari_presence.core.devstate import DeviceState, is_off
-from ari_presence.core.names import StateId, UserId, joined_device, state_device, whole_device
+from ari_presence.core.names import StateId, UserId, joined_device, parked_device, state_device, whole_device
 from ari_presence.core.timers import clock_text
 from ari_presence.core.userstate import AVAILABLE, AWAY, DND, Entry, Layer, StateDef, StateTable
 
 Vector = tuple[DeviceState, ...]
 PRESENCE_BYTES = 180
 
-# Kinds of the two main lamps; with a dash, which neither an id of a dialled state nor a located kind has.
+# Kinds of lamps that are of no state; with a dash, which neither an id of a dialled state nor a located kind has.
 JOINED = "main-joined"
 WHOLE = "main-whole"
-_OFF = {JOINED: DeviceState.INVALID, WHOLE: DeviceState.NOT_INUSE}
+PARKED = "parked-call"
+_OFF = {JOINED: DeviceState.INVALID}
+OWN = frozenset({WHOLE, PARKED})
+"""Lamps that follow calls: `Stasis:` devices, which nobody else provides, so what others make of them is no wish, and what
+they were shown to be is not worth storing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class Presence:
 NOT_SET = Presence("not_set")
 # What the main lamp votes for: one state, or None for "clear".
 MainVote = tuple[StateId | None]
+_MAIN: Mapping[str, Callable[[UserId], str]] = {JOINED: joined_device, WHOLE: whole_device, PARKED: parked_device}
 # Values that only the plain dialplan writes to a state lamp (`dialplan/presence-codes.conf`), for on and for off.
 _FALLBACK = frozenset({DeviceState.BUSY, DeviceState.INVALID})
 
@@ -42,9 +47,9 @@ class LampLayout:
     """Which lamps a user has under one configuration, and what they should show; immutable."""
 
     def __init__(self, states: StateTable, *, whole: bool = True) -> None:
-        """Lay out the joined lamp, the whole lamp if wanted, and one lamp for each state that has a digit."""
+        """Lay out the joined lamp, the whole lamp if wanted, one for each state that has a digit, and that of parked calls."""
         self._states = states
-        self.kinds: tuple[str, ...] = (JOINED, *([WHOLE] if whole else []), *(s.id for s in states.dialled))
+        self.kinds: tuple[str, ...] = (JOINED, *([WHOLE] if whole else []), *(s.id for s in states.dialled), PARKED)
         self.off: Vector = tuple(_OFF.get(kind, DeviceState.NOT_INUSE) for kind in self.kinds)
         self._index = {kind: index for index, kind in enumerate(self.kinds)}
         self._vectors: dict[Vector, Vector] = {self.off: self.off}
@@ -53,13 +58,12 @@ class LampLayout:
     def device(self, index: int, user: UserId) -> str:
         """Name the device of one kind of lamp."""
         kind = self.kinds[index]
-        if kind == JOINED:
-            return joined_device(user)
-        return whole_device(user) if kind == WHOLE else state_device(StateId(kind), user)
+        main = _MAIN.get(kind)
+        return main(user) if main is not None else state_device(StateId(kind), user)
 
     def watched(self, user: UserId) -> tuple[str, ...]:
-        """Name the devices of a user whose outside changes are adopted: all but the whole lamp."""
-        return tuple(self.device(i, user) for i, kind in enumerate(self.kinds) if kind != WHOLE)
+        """Name the devices of a user whose outside changes are adopted."""
+        return tuple(self.device(i, user) for i, kind in enumerate(self.kinds) if kind not in OWN)
 
     def locate(self, device: str) -> tuple[UserId, int] | None:
         """Tell whose lamp a device is and of which kind; None if it is not a user's lamp."""
@@ -71,7 +75,7 @@ class LampLayout:
         if kind == "presence":
             kind = JOINED if provider == "custom" else WHOLE
         elif provider == "stasis":
-            return None
+            kind = PARKED if kind == "parked" else ""
         index = self._index.get(kind)
         return None if index is None else (UserId(owner), index)
 
@@ -84,22 +88,22 @@ class LampLayout:
 
         The plain dialplan writes INVALID too, but only where a state lamp was lit.
         """
-        custom = [value for kind, value in zip(self.kinds, values, strict=True) if kind != WHOLE]
+        custom = [value for kind, value in zip(self.kinds, values, strict=True) if kind not in OWN]
         return len(custom) > 3 and all(value is DeviceState.INVALID for value in custom)
 
     def vector(self, values: Vector) -> Vector:
         """Give the one object that stands for equal vectors."""
         return self._vectors.setdefault(values, values)
 
-    def desired(self, entries: Mapping[Layer, Entry]) -> Vector:
-        """Work out what the lamps of a user with these layers should show."""
+    def desired(self, entries: Mapping[Layer, Entry], parked: DeviceState = DeviceState.NOT_INUSE) -> Vector:
+        """Work out what the lamps of a user with these layers, and this state of the calls parked, should show."""
         joined: DeviceState | None = None
         whole: DeviceState | None = None
         for state in (*(row[2] for row in self._states.layers(entries)), self._states.by_id[AVAILABLE]):
             whole = whole or state.whole
             joined = joined or state.joined
         manual = entries.get(Layer.MANUAL)
-        values = {JOINED: joined or self.off[0], WHOLE: whole}
+        values = {JOINED: joined or self.off[0], WHOLE: whole, PARKED: parked}
         lit = manual.state if manual else None
         return self.vector(
             tuple(
@@ -136,7 +140,7 @@ class LampLayout:
         main: MainVote | None = None
         source = f"pbx:{pbx}"
         for kind, old, new in zip(self.kinds, before, after, strict=True):
-            if old is new or kind == WHOLE or (restarted and new in self._own(kind)):
+            if old is new or kind in OWN or (restarted and new in self._own(kind)):
                 continue
             if kind == JOINED:
                 main = main_vote(new)

@@ -10,8 +10,10 @@ from datetime import UTC, tzinfo
 from types import MappingProxyType
 
 from ari_presence.core.calls import Calls, CallView
+from ari_presence.core.devstate import DeviceState
 from ari_presence.core.lamps import LampLayout
 from ari_presence.core.names import UserId, fold_endpoint, is_user_id
+from ari_presence.core.parking import Parking
 from ari_presence.core.timers import EndQueue
 from ari_presence.core.userstate import AVAILABLE, Entry, Layer, StateDef, StateTable
 
@@ -156,6 +158,8 @@ class Model:
         missing: Users whose endpoint has gone from the listings, and when they are dropped.
         calls: Channels and bridges of each server.
         views: What the lines of users do who are in a call, by server and line.
+        parking: Parked calls of each server.
+        parked: Lamps of users who parked a call that waits.
         unheard: Servers whose link was lost while they had calls, and when those are given up.
         offline: Endpoints of each server that cannot be reached.
         leaving: Users who cannot be reached since a moment ago, and when they are offline.
@@ -176,6 +180,8 @@ class Model:
         self.missing: dict[UserId, float] = {}
         self.calls: dict[str, Calls] = {}
         self.views: dict[UserId, dict[tuple[str, str], CallView]] = {}
+        self.parking: dict[str, Parking] = {}
+        self.parked: dict[UserId, DeviceState] = {}
         self.unheard: dict[str, float] = {}
         self.offline: dict[str, set[str]] = {}
         self.leaving: dict[UserId, float] = {}
@@ -207,4 +213,7 @@ class Model:
         if (end := self.ends.next()) is not None:
             times.append(end)
         times += [calls.next_deadline() for pbx, calls in self.calls.items() if pbx not in self.unheard]
+        for parking in self.parking.values():
+            if (due := parking.next_deadline(self.settings.parked_alert_s)) is not None:
+                times.append(due)
         return min(times, default=None)

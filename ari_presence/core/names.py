@@ -58,6 +58,11 @@ def whole_device(user: UserId) -> str:
     return f"Stasis:presence-{user}"
 
 
+def parked_device(user: UserId) -> str:
+    """Name the lamp that tells of calls that `user` parked."""
+    return f"Stasis:parked-{user}"
+
+
 def state_device(state: StateId, user: UserId) -> str:
     """Name the lamp that is lit while `state` is the manual state of `user`."""
     return f"Custom:{state}-{user}"

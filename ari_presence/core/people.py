@@ -1,6 +1,6 @@
 """Who is a user: listed or discovered; missing ones are kept for a while. Part of the reducer."""
 
-from ari_presence.core import callstate, registration
+from ari_presence.core import callstate, parkstate, registration
 from ari_presence.core import events as ev
 from ari_presence.core.change import Outcome, set_manual
 from ari_presence.core.commands import Record, Save
@@ -74,6 +74,7 @@ def drop(model: Model, user: UserId, out: Outcome) -> None:
     model.leaving.pop(user, None)
     model.flaps.pop(user, None)
     model.views.pop(user, None)
+    model.parked.pop(user, None)
     model.lit.discard(user)
     out.touched.add(user)
     out.note("user left", user=user)
@@ -98,6 +99,7 @@ def on_config(model: Model, event: ev.ConfigChanged, out: Outcome) -> None:
             out.note("state removed", user=user, state=manual.state)
             set_manual(model, person, None, event.at, "configuration", None, out)
     callstate.refresh_all(model, event.at, out)
+    parkstate.refresh(model, event.at, out)
     registration.recount(model, event.at, "configuration", out, at_once=False)
     out.touched.update(kept)
 

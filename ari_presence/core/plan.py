@@ -3,18 +3,47 @@
 Values, not actions: `publish` turns them into requests. Sorted by kind, the main lamp first, so logs and tests repeat.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from ari_presence.core.devstate import DeviceState
-from ari_presence.core.lamps import WHOLE, LampLayout, Vector
+from ari_presence.core.lamps import OWN, WHOLE, Vector, Wish
 from ari_presence.core.names import StateId, UserId, is_state_id, state_device, whole_device
 from ari_presence.errors import PublishError
 
 
+class Layout(Protocol):
+    """Which lamps somebody (a user, or in their place a group) has on a server; `off` and vectors follow `kinds`."""
+
+    kinds: tuple[str, ...]
+    off: Vector
+
+    def device(self, index: int, user: UserId, /) -> str:
+        """Name the device of one kind of lamp."""
+
+    def watched(self, user: UserId, /) -> tuple[str, ...]:
+        """Name the devices whose outside changes are to be reported."""
+
+    def locate(self, device: str, /) -> tuple[UserId, int] | None:
+        """Tell whose lamp a device is and of which kind; None for all others."""
+
+    def seen(self, index: int, value: DeviceState, /) -> DeviceState:
+        """Give what a lamp shows that reads so."""
+
+    def has_no_provider(self, values: Sequence[DeviceState | None], /) -> bool:
+        """Tell whether lamps read as they do while a module is missing."""
+
+    def vector(self, values: Vector, /) -> Vector:
+        """Give the one object that stands for equal vectors."""
+
+    def wish(self, before: Vector, after: Vector, pbx: str, /, *, restarted: bool = False) -> Wish | None:
+        """Read what somebody else's change asks for; None where it is to be corrected."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One lamp to be written: its place in `LampLayout.kinds`, what it showed, what it should show."""
+    """One lamp to be written: its place in `Layout.kinds`, what it showed, what it should show."""
 
     index: int
     before: DeviceState
@@ -47,13 +76,19 @@ def apply(changes: tuple[Change, ...], published: Vector) -> Vector:
     return tuple(values)
 
 
-def lamps_text(layout: LampLayout, vector: Vector) -> str:
+def lamps_text(layout: Layout, vector: Vector) -> str:
     """Write down the lamps that are not off, for the store: `main-joined=BUSY dnd=INUSE`; "" when all are off."""
     rows = zip(layout.kinds, vector, layout.off, strict=True)
     return " ".join(f"{kind}={value}" for kind, value, off in rows if value is not off)
 
 
-def parse_lamps(layout: LampLayout, text: str) -> Vector:
+def is_worth_storing(layout: Layout, before: Vector, after: Vector) -> bool:
+    """Tell whether a change must be known after a restart: what nobody else changes, and follows each call, must not."""
+    rows = zip(layout.kinds, before, after, strict=True)
+    return any(old is not new and kind not in OWN for kind, old, new in rows)
+
+
+def parse_lamps(layout: Layout, text: str) -> Vector:
     """Read what `lamps_text` wrote; kinds that are gone and values that are none are left out."""
     stored = dict(part.split("=", 1) for part in text.split() if "=" in part)
     values = []
@@ -65,7 +100,7 @@ def parse_lamps(layout: LampLayout, text: str) -> Vector:
     return layout.vector(tuple(values))
 
 
-def gone_lamps(layout: LampLayout, user: UserId, text: str) -> Iterator[str]:
+def gone_lamps(layout: Layout, user: UserId, text: str) -> Iterator[str]:
     """Name the devices of lamps that `lamps_text` wrote down under another layout and that are of no kind any more."""
     for part in text.split():
         kind = part.partition("=")[0]

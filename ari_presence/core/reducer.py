@@ -8,13 +8,14 @@ the model (`plan.py`).
 from collections.abc import Callable
 from typing import Any
 
-from ari_presence.core import callstate, registration
+from ari_presence.core import callstate, parkstate, registration
 from ari_presence.core import events as ev
 from ari_presence.core.change import Outcome, change_manual, make_entry, set_automatic, set_manual
 from ari_presence.core.commands import Refuse, Track
 from ari_presence.core.dialled import on_caller_left, on_code, on_link_lost, on_playback, on_settled
 from ari_presence.core.model import Model, User
 from ari_presence.core.names import StateId, UserId, message_problem
+from ari_presence.core.parked import ParkingListed
 from ari_presence.core.people import drop, forget_absent, on_config, on_endpoints, on_started
 from ari_presence.core.userstate import Entry, Layer
 from ari_presence.errors import Refused
@@ -148,6 +149,7 @@ def _on_timer(model: Model, event: ev.TimerDue, out: Outcome) -> None:
         elif (person := model.users.get(user)) is not None:
             _on_due(model, person, until, event.at, out)
     callstate.on_timer(model, event.at, out)
+    parkstate.on_timer(model, event.at, out)
 
 
 def _on_due(model: Model, user: User, due: float, at: float, out: Outcome) -> None:
@@ -159,23 +161,20 @@ def _on_due(model: Model, user: User, due: float, at: float, out: Outcome) -> No
     registration.on_due(model, user, due, out)
 
 
-def _on_line(model: Model, event: ev.LineSeen, out: Outcome) -> None:
-    registration.on_line(model, event, out)
-    callstate.on_line(model, event, out)
-
-
-def _on_transferred(model: Model, event: ev.Transferred, out: Outcome) -> None:
-    """Take who sent a call away; where it goes, its channel tells."""
-
-
-def _on_channel_gone(model: Model, event: ev.ChannelGone, out: Outcome) -> None:
-    on_caller_left(model, event, out)
-    callstate.on_channel_gone(model, event, out)
-
-
 def _on_link_lost(model: Model, event: ev.LinkLost, out: Outcome) -> None:
     on_link_lost(model, event, out)
     callstate.on_link_lost(model, event)
+    parkstate.on_link_lost(model, event)
+
+
+def _all(*handlers: Callable[[Model, Any, Outcome], None]) -> Callable[[Model, Any, Outcome], None]:
+    """Let several parts of the model take the same event, in this order."""
+
+    def take(model: Model, event: ev.Event, out: Outcome) -> None:
+        for handler in handlers:
+            handler(model, event, out)
+
+    return take
 
 
 _DISPATCH: dict[type, Callable[[Model, Any, Outcome], None]] = {
@@ -187,16 +186,20 @@ _DISPATCH: dict[type, Callable[[Model, Any, Outcome], None]] = {
     ev.CallerLeft: on_caller_left,
     ev.LinkLost: _on_link_lost,
     ev.ChannelSeen: callstate.on_channel,
-    ev.ChannelGone: _on_channel_gone,
+    ev.ChannelGone: _all(on_caller_left, callstate.on_channel_gone, parkstate.on_channel_gone),
     ev.HoldPressed: callstate.on_hold,
     ev.Dialling: callstate.on_dialling,
-    ev.BridgeEntered: callstate.on_entered,
-    ev.BridgeLeft: callstate.on_left,
+    ev.BridgeEntered: _all(callstate.on_entered, parkstate.on_entered),
+    ev.BridgeLeft: _all(callstate.on_left, parkstate.on_left),
     ev.BridgesMerged: callstate.on_merged,
-    ev.BridgeGone: callstate.on_bridge_gone,
-    ev.Transferred: _on_transferred,
-    ev.LineSeen: _on_line,
-    ev.CallsListed: callstate.on_listed,
+    ev.BridgeGone: _all(callstate.on_bridge_gone, parkstate.on_bridge_gone),
+    ev.Transferred: parkstate.on_transferred,
+    ev.CallsMoved: callstate.on_moved,
+    ev.LineSeen: _all(registration.on_line, callstate.on_line),
+    ev.SpaceSeen: parkstate.on_space,
+    ev.SpacesWatched: parkstate.on_watched,
+    ev.CallsListed: _all(callstate.on_listed, parkstate.on_listed),
+    ParkingListed: parkstate.on_ami_listed,
     ev.Stopping: callstate.on_stopping,
     ev.ChangeAsked: _on_change,
     ev.LampsChanged: _on_lamps_changed,

@@ -67,7 +67,7 @@ class Call:
 
     Attributes:
         others: Who is at the other end; empty where there is nobody, or a room full.
-        hold: `holding`, `held`, or "".
+        hold: `holding`, `held`, `parked`, or "".
         room: Name of the conference or parking lot, or "".
         talked: Whether somebody was at the other end.
     """

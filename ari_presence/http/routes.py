@@ -113,7 +113,9 @@ class UserRoutes:
         router.add_api_route("/users/{user}/state", self.clear_state, methods=["DELETE"])
         router.add_api_route("/users/{user}/history", self.user_history, methods=["GET"])
         router.add_api_route("/history", self.history, methods=["GET"])
+        router.add_api_route("/groups", self.groups, methods=["GET"])
         router.add_api_route("/pbxs", self.pbxs, methods=["GET"])
+        router.add_api_route("/parking", self.parking, methods=["GET"])
         return router
 
     def users(self) -> Response:
@@ -146,9 +148,17 @@ class UserRoutes:
         start = parse_instant(since) if since is not None else None
         return JSONResponse(self._service.history(user, start, limit))
 
+    def groups(self) -> Response:
+        """Tell of each group who is free, busy and out."""
+        return JSONResponse(self._service.groups())
+
     def pbxs(self) -> Response:
         """List the Asterisk servers."""
         return JSONResponse(self._service.pbxs())
+
+    def parking(self) -> Response:
+        """List the parked calls of all servers, by server, lot and space."""
+        return JSONResponse(self._service.parking())
 
 
 class EventRoutes:
@@ -184,6 +194,7 @@ class ControlRoutes:
         router = APIRouter()
         router.add_api_route("/reload", self.reload, methods=["POST"])
         router.add_api_route("/reset", self.reset, methods=["POST"])
+        router.add_api_route("/hints", self.hints, methods=["GET"])
         router.add_api_route("/backup", self.backup, methods=["POST"])
         return router
 
@@ -196,6 +207,10 @@ class ControlRoutes:
         if (body.user is not None) == body.all:
             raise Refused("give 'user' or \"all\": true", code="bad-request")
         return changed(self._service.reset(body.user))
+
+    def hints(self) -> Response:
+        """Give what hints are made of."""
+        return JSONResponse(self._service.hints())
 
     def backup(self, body: BackupBody) -> Response:
         """Copy the store to a new file."""

@@ -75,8 +75,14 @@ class Service(Protocol):
     def history(self, user: str | None, since: float | None, limit: int) -> list[Json]:
         """Give changes, the newest last: at, user, state, label, layer, source, until, message."""
 
+    def groups(self) -> list[Json]:
+        """Give the groups, sorted: group, state (`free`, `busy`, `out`), lamp, who is free, busy, out, and members."""
+
     def pbxs(self) -> list[Json]:
         """Give the servers: name, url, connected, version, since, transport (`websocket`, `http`), users_waiting."""
+
+    def parking(self) -> list[Json]:
+        """Give the parked calls: pbx, lot, space, caller (number, name), parked_by (user or endpoint), since, source."""
 
     def ready(self) -> tuple[bool, list[str]]:
         """Tell whether every server is connected and every lamp was compared; with the reasons if not."""
@@ -86,6 +92,9 @@ class Service(Protocol):
 
     def reset(self, user: str | None) -> ChangeResult:
         """Clear the manual state and set every lamp to off, of one user or (None) of all."""
+
+    def hints(self) -> Json:
+        """Give what hints are made of: whole (whether such lamps are written), groups, users with their endpoints."""
 
     def backup(self, path: str) -> int:
         """Copy the store safely to a new file (absolute path, must not exist); gives its size in bytes."""

@@ -13,8 +13,11 @@ Answer = Callable[[list[Response] | None], None]
 class Host(Protocol):
     """What the publisher needs from the engine."""
 
-    def desired(self, user: UserId) -> tuple[Vector, Presence] | None:
-        """Say what a user's lamps should show: all off for somebody who is no user, None while that is not known."""
+    def desired(self, user: UserId) -> tuple[Vector, Presence | None] | None:
+        """Say what a user's lamps should show: all off for somebody who is no user, None while that is not known.
+
+        The presence is None for what has none.
+        """
 
     def adopt(self, user: UserId, wish: Wish) -> None:
         """Take somebody else's change of lamps; what it changes comes back through `touch`."""

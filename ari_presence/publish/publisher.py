@@ -11,7 +11,6 @@ Called from the engine's thread alone. Times are `time.monotonic()` seconds.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from math import inf
@@ -21,30 +20,23 @@ import structlog
 
 from ari_presence.ari.wire import Request, Response
 from ari_presence.core.devstate import DeviceState
-from ari_presence.core.lamps import LampLayout, Presence, Vector
+from ari_presence.core.lamps import Presence, Vector
 from ari_presence.core.names import UserId
-from ari_presence.core.plan import Change, apply, gone_lamps, lamps_text, parse_lamps, plan
-from ari_presence.publish import requests as lamps
+from ari_presence.core.plan import Layout, apply, gone_lamps, is_worth_storing, lamps_text, parse_lamps, plan
+from ari_presence.publish.doubts import Doubts
 from ari_presence.publish.host import Host
 from ari_presence.publish.reader import LampReader
+from ari_presence.publish.requests import write_lamp
+from ari_presence.publish.watching import watch_groups
+from ari_presence.publish.write import Write
 
 QUIET_S = 0.2
-LATE_S = 5.0  # so long after a connect Asterisk may still carry out what the link before has sent
 USERS_PER_GROUP = 100
 GROUPS_IN_FLIGHT = 2  # one under way, the next one queued behind it
 LAMPS_OF_A_CHANGE = 3  # joined, whole, and the state's own
-WATCHED_AT_ONCE = 16  # users; about as many names as one subscription takes
 RETRY_S = (0.5, 2.0, 10.0)
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class _Write:
-    """What is under way for one user."""
-
-    changes: tuple[Change, ...]
-    presence: Presence | None
 
 
 class Publisher:
@@ -54,29 +46,29 @@ class Publisher:
         self,
         pbx: str,
         app: str,
-        layout: LampLayout,
+        layout: Layout,
         stored: Mapping[UserId, str],
         host: Host,
         clock: Callable[[], float] = monotonic,
+        one_by_one: bool = False,
     ) -> None:
-        """Start disconnected, with what the store says was last confirmed."""
+        """Start disconnected, with what the store says was last confirmed; few lamps are best read `one_by_one`."""
         self.pbx = pbx
         self._host = host
         self._clock = clock
         self._layout = layout
-        self._app = app
+        self._new_reader = partial(LampReader, pbx, app, self._submit, one_by_one=one_by_one)
         self._shown: dict[UserId, Vector] = {user: parse_lamps(layout, text) for user, text in stored.items()}
         self._gone = [device for user, text in stored.items() for device in gone_lamps(layout, user, text)]
         self._presences: dict[UserId, Presence] = {}
-        self._unsure: dict[UserId, set[tuple[str, DeviceState]]] = {}  # what was being written when a session ended
-        self._late_until = 0.0
+        self._doubts = Doubts(clock)
         self._up = False
         self._reset_session(over_websocket=False)
 
     def _reset_session(self, *, over_websocket: bool) -> None:
         self._session = object()
         self._over_websocket = over_websocket
-        self._reader = LampReader(self.pbx, self._app, self._submit, over_websocket=over_websocket)
+        self._reader = self._new_reader(over_websocket=over_websocket)
         self._restarted = False
         self._groups = 0
         self._known: set[UserId] = set()
@@ -84,7 +76,7 @@ class Publisher:
         self._unread: dict[UserId, None] = {}
         self._due: dict[UserId, None] = {}
         self._urgent: dict[UserId, None] = {}
-        self._writing: dict[UserId, _Write] = {}
+        self._writing: dict[UserId, Write] = {}
         self._reading: set[UserId] = set()
         self._stirred: set[UserId] = set()
         self._unwatched: list[UserId] = []
@@ -97,14 +89,14 @@ class Publisher:
         """Begin a session: everything is to be read, and compared with what was last confirmed."""
         self._reset_session(over_websocket=over_websocket)
         self._up = True
-        self._late_until = self._clock() + LATE_S
+        self._doubts.connected()
         self._restarted = restarted
         self._presences.clear()
         self._unread = dict.fromkeys([*users, *self._shown])
         self._known = set(self._unread)
         self._unsettled = set(self._unread)
         if self._gone:
-            off = [lamps.write_lamp(device, DeviceState.NOT_INUSE) for device in self._gone]
+            off = [write_lamp(device, DeviceState.NOT_INUSE) for device in self._gone]
             self._submit(off, self._went, urgent=False)
 
     def _went(self, responses: list[Response]) -> None:
@@ -118,12 +110,11 @@ class Publisher:
         self._reset_session(over_websocket=False)
 
     def _doubt_writes(self) -> None:
-        """Remember what may have been, or may yet be, written: found at the next connect, it is ours and nobody's wish."""
-        kinds = self._layout.kinds
+        """Remember what may have been, or may yet be, written."""
         for user, write in self._writing.items():
-            self._unsure.setdefault(user, set()).update((kinds[c.index], c.after) for c in write.changes)
+            self._doubts.add(user, ((self._layout.kinds[c.index], c.after) for c in write.changes))
 
-    def relayout(self, layout: LampLayout) -> None:
+    def relayout(self, layout: Layout) -> None:
         """Change which lamps there are; all are read again, and lamps of kinds that are gone are turned off."""
         self._doubt_writes()
         old, self._layout = self._layout, layout
@@ -191,8 +182,8 @@ class Publisher:
 
     def next_deadline(self) -> float | None:
         """Tell when `pump` has something to do of its own accord."""
-        under_way = self._writing.keys() | self._reading  # `pump` comes with their answers
-        times = [due for user, (_, due) in self._restless.items() if user not in under_way]
+        waits = self._restless.items()
+        times = [due for user, (_, due) in waits if not self._is_under_way(user)]  # `pump` comes with their answers
         times += [due for _, due in self._failed.values()]
         return min(times, default=None)
 
@@ -223,7 +214,7 @@ class Publisher:
             self._when_idle()
 
     def _pump_urgent(self) -> None:
-        for user in [u for u in self._urgent if u not in self._writing and u not in self._reading]:
+        for user in [u for u in self._urgent if not self._is_under_way(u)]:
             if user not in self._unsettled:
                 del self._urgent[user]
                 self._due.pop(user, None)
@@ -235,7 +226,7 @@ class Publisher:
     def _wake(self, now: float) -> None:
         """Move on what has waited long enough."""
         for user, (_, due) in list(self._restless.items()):
-            if due <= now and user not in self._writing and user not in self._reading:
+            if due <= now and not self._is_under_way(user):
                 self._unread[user] = None
                 self._restless[user] = (self._restless[user][0], inf)
         for user, (count, due) in list(self._failed.items()):
@@ -243,10 +234,11 @@ class Publisher:
                 self._failed[user] = (count, inf)
                 self._due[user] = None
 
+    def _is_under_way(self, user: UserId) -> bool:
+        return user in self._writing or user in self._reading
+
     def _takeable(self) -> Iterator[UserId]:
-        for user in self._due:
-            if user not in self._unsettled and user not in self._writing and user not in self._reading:
-                yield user
+        return (user for user in self._due if user not in self._unsettled and not self._is_under_way(user))
 
     def _submit(self, requests: list[Request], done: Callable[[list[Response]], None], *, urgent: bool) -> None:
         self._groups += 1
@@ -262,13 +254,11 @@ class Publisher:
     def _when_idle(self) -> None:
         """All lamps are right: now have changes of others reported, and remove the reader channel."""
         users, self._unwatched = self._unwatched, []
-        # All main lamps first: the plain dialplan writes them with every change.
-        for part in (slice(1), slice(1, None)):
-            for first in range(0, len(users), WATCHED_AT_ONCE):
-                some = tuple(users[first : first + WATCHED_AT_ONCE])
-                self._host.watch(self.pbx, some, partial(_watched, self._layout, some, part))
-        if self._clock() >= self._late_until:
-            self._unsure.clear()
+        self._unread, self._due = {}, {}  # empty, but with room for all users
+        self._unsettled = set(self._unsettled)
+        for some, devices in watch_groups(self._layout, users):
+            self._host.watch(self.pbx, some, devices)
+        self._doubts.forget()
         self._reader.release()
 
     def _desired(self, user: UserId) -> tuple[Vector, Presence | None]:
@@ -280,8 +270,6 @@ class Publisher:
 
     def _read(self, users: list[UserId], *, urgent: bool) -> None:
         """Read all lamps of some users, and their presence where that can be done."""
-        if not users:
-            return
         self._reading.update(users)
         kinds = range(len(self._layout.kinds))
         requests, parse = self._reader.devices([self._layout.device(i, user) for user in users for i in kinds])
@@ -314,12 +302,7 @@ class Publisher:
         before, wanted = self._shown.get(user, layout.off), self._desired(user)[0]
         if first:
             self._unwatched.append(user)
-        if first or self._clock() < self._late_until:  # a lamp that shows what we tried to write may be ours: no vote
-            tried = self._unsure.get(user, set())
-            lamps_now = zip(layout.kinds, before, after, wanted, strict=True)
-            before = layout.vector(
-                tuple(a if (first and a is w) or (kind, a) in tried else b for kind, b, a, w in lamps_now)
-            )
+        before = self._doubts.known(layout, user, before, after, wanted, first=first)  # what may be ours is no vote
         if after is not before and after is not wanted:
             wish = layout.wish(before, after, self.pbx, restarted=first and self._restarted)
             if wish is not None:
@@ -335,12 +318,8 @@ class Publisher:
         """Look again after a read that failed, ever less often."""
         count = self._failed.get(user, (0, 0.0))[0]
         if not self._failed:
-            log.error(
-                "lamps not read",
-                pbx=self.pbx,
-                user=user,
-                remedy="are func_devstate.so and res_ari_device_states.so loaded?",
-            )
+            remedy = "are func_devstate.so and res_ari_device_states.so loaded?"
+            log.error("lamps not read", pbx=self.pbx, user=user, remedy=remedy)
         self._failed[user] = (count + 1, inf)
         seen = self._restless.get(user, ((), 0.0))[0]
         self._restless[user] = (seen, self._clock() + RETRY_S[min(count, len(RETRY_S) - 1)])
@@ -358,13 +337,15 @@ class Publisher:
         self._host.settled(user)
 
     def _show(self, user: UserId, vector: Vector) -> None:
-        if self._shown.get(user, self._layout.off) is vector:
+        before = self._shown.get(user, self._layout.off)
+        if before is vector:
             return
         if vector is self._layout.off:
             self._shown.pop(user, None)
         else:
             self._shown[user] = vector
-        self._host.confirmed(self.pbx, user, lamps_text(self._layout, vector))
+        if is_worth_storing(self._layout, before, vector):
+            self._host.confirmed(self.pbx, user, lamps_text(self._layout, vector))
 
     # --- writing ------------------------------------------------------------------------------------------------
 
@@ -380,11 +361,9 @@ class Publisher:
                 self._failed.pop(user, None)
                 self._host.settled(user)
                 continue
-            self._writing[user] = _Write(changes, new)
-            requests += [lamps.write_lamp(self._layout.device(c.index, user), c.after) for c in changes]
-            if new is not None:
-                requests.append(lamps.write_presence(user, new))
-            devices += [self._layout.device(c.index, user) for c in changes]
+            write = self._writing[user] = Write(user, changes, new)
+            requests += write.requests(self._layout)
+            devices += write.devices(self._layout)
         written = [user for user in users if user in self._writing]
         if not written:
             return
@@ -397,26 +376,20 @@ class Publisher:
                 write = self._writing.pop(user)
                 shown = [(next(statuses).ok, next(values)) for _ in write.changes]
                 presence_ok = write.presence is None or next(statuses).ok
-                self._wrote(user, write, [value if ok else None for ok, value in shown], presence_ok=presence_ok)
+                self._wrote(write, [value if ok else None for ok, value in shown], presence_ok=presence_ok)
 
         self._submit(requests + reads, done, urgent=urgent)
 
-    def _wrote(self, user: UserId, write: _Write, values: list[DeviceState | None], *, presence_ok: bool) -> None:
+    def _wrote(self, write: Write, values: list[DeviceState | None], *, presence_ok: bool) -> None:
         """Take what the read-back says of one user's write (None: refused or not read)."""
-        seen = [
-            None if v is None else self._layout.seen(c.index, v) for c, v in zip(write.changes, values, strict=True)
-        ]
-        refused = [c for c, v in zip(write.changes, seen, strict=True) if v is None or v is c.before]
-        foreign = any(v is not c.after and c not in refused for c, v in zip(write.changes, seen, strict=True))
-        done = tuple(change for change in write.changes if change not in refused)
-        before = self._shown.get(user, self._layout.off)
+        user, outcome = write.user, write.judge(self._layout, values)
         if write.presence is not None and presence_ok:
             self._presences[user] = write.presence
-        self._show(user, self._layout.vector(apply(done, before)))
-        if foreign:
+        self._show(user, self._layout.vector(apply(outcome.done, self._shown.get(user, self._layout.off))))
+        if outcome.foreign:
             self._restless[user] = (None, self._clock() + QUIET_S)
-        if refused or not presence_ok:
-            self._fail(user, [self._layout.device(change.index, user) for change in refused])
+        if outcome.refused or not presence_ok:
+            self._fail(user, outcome.refused)
         else:
             self._failed.pop(user, None)
         self._host.settled(user)
@@ -426,7 +399,3 @@ class Publisher:
         self._failed[user] = (count + 1, self._clock() + RETRY_S[min(count, len(RETRY_S) - 1)])
         if count == 0:
             log.error("lamp not taken", pbx=self.pbx, user=user, devices=devices, remedy="is func_devstate.so loaded?")
-
-
-def _watched(layout: LampLayout, users: tuple[UserId, ...], part: slice) -> list[str]:
-    return [device for user in users for device in layout.watched(user)[part]]

@@ -16,6 +16,7 @@ from ari_presence.core.names import UserId
 from ari_presence.publish import requests as lamps
 
 SINGLE_READS = 24  # up to so many lamps are read one by one
+EXISTS = 409
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +33,7 @@ class Submit(Protocol):
 class _State(Enum):
     NONE = "none"
     MAKING = "making"
+    LATER = "later"
     READY = "ready"
     FAILED = "failed"
 
@@ -39,26 +41,33 @@ class _State(Enum):
 class LampReader:
     """Chooses how lamps are read during one session."""
 
-    def __init__(self, pbx: str, app: str, submit: Submit, *, over_websocket: bool) -> None:
-        """Begin without a channel."""
+    def __init__(self, pbx: str, app: str, submit: Submit, *, over_websocket: bool, one_by_one: bool = False) -> None:
+        """Begin without a channel; stay so with `one_by_one`."""
         self._pbx = pbx
         self._app = app
         self._channel = f"{app}-reader"
         self._submit = submit
         self._over_websocket = over_websocket
-        self._state = _State.NONE
+        self._state = _State.FAILED if one_by_one else _State.NONE
 
     def prepare(self, reads: int) -> bool:
         """Make the channel if so many reads want it; True when nothing has to be waited for."""
-        if reads > SINGLE_READS and self._state is _State.NONE:
+        if self._state is _State.LATER:
+            self._state = _State.NONE
+        elif reads > SINGLE_READS and self._state is _State.NONE:
             self._state = _State.MAKING
             self._submit(list(lamps.make_reader(self._channel, self._app)), self._made, urgent=True)
         return self._state is not _State.MAKING
 
     def _made(self, responses: list[Response]) -> None:
-        self._state = _State.READY if responses[-1].ok else _State.FAILED
-        if not responses[-1].ok:
-            log.warning("lamps are read one by one", pbx=self._pbx, status=responses[-1].status)
+        status = responses[-1].status
+        if responses[-1].ok:
+            self._state = _State.READY
+        elif status == EXISTS:  # the one removed last is still being hung up: the next group does without
+            self._state = _State.LATER
+        else:
+            self._state = _State.FAILED
+            log.warning("lamps are read one by one", pbx=self._pbx, status=status)
 
     def _lost(self, response: Response) -> None:
         """Make the channel anew where somebody hung it up; do without it where it does not answer as it should."""

@@ -27,6 +27,7 @@ APPLICATION_ID = 0x61726970
 """Marks the file as ours (`PRAGMA application_id`, set by the first schema file): "arip"."""
 _WHOLE_CHECK_BYTES = 32 << 20  # checked in a fifth of a second; of larger files only the tables needed at the start
 _BUSY_S = 5.0
+_CACHE_KIB = 400  # of each connection; SQLite's own choice is 2,000, which the system's cache holds as well
 _PRUNE_ROWS = 1_000
 _PRUNE_PAUSE_S = 0.01  # a lock is not fair: without a pause the deleting thread would take it again at once
 _BESIDE = "together with the -wal and -shm files beside it"
@@ -158,7 +159,7 @@ class SqliteStore:
     def _connect(self) -> sqlite3.Connection:
         connection = _open(self._path)
         try:
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"cache_size=-{_CACHE_KIB}"):
                 connection.execute(f"PRAGMA {pragma}")
         except BaseException:
             connection.close()

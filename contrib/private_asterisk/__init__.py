@@ -15,12 +15,14 @@ changes the configuration; the default one includes the project's own `dialplan/
 """
 
 from private_asterisk.packages import PackagesError, SuiteMissingError, Tree, find_asterisk, is_here, tree
+from private_asterisk.people import People
 from private_asterisk.phone import Call, Shown, SipPhone, Subscription
 from private_asterisk.server import PrivateAsterisk, StartError, wait_until
 
 __all__ = [
     "Call",
     "PackagesError",
+    "People",
     "PrivateAsterisk",
     "Shown",
     "SipPhone",

@@ -21,7 +21,14 @@ T1_S = 0.5
 GIVE_UP_S = 64 * T1_S
 TICK_S = 0.1
 REMEMBERED = 500
-REASONS = {100: "Trying", 180: "Ringing", 200: "OK", 481: "Call/Transaction Does Not Exist", 486: "Busy Here"}
+REASONS = {
+    100: "Trying",
+    180: "Ringing",
+    200: "OK",
+    302: "Moved Temporarily",
+    481: "Call/Transaction Does Not Exist",
+    486: "Busy Here",
+}
 REASONS |= {405: "Method Not Allowed", 487: "Request Terminated", 603: "Decline"}
 
 Key = TypeVar("Key")
@@ -204,12 +211,12 @@ class Agent:
 
     # -- requests of Asterisk
 
-    def reply(self, request: Message, status: int, *, tag: str = "", body: str = "") -> None:
+    def reply(self, request: Message, status: int, *, tag: str = "", body: str = "", contact: str = "") -> None:
         """Answer a request; final answers to INVITE are repeated until the ACK is there."""
         copied = [(name, value) for name, value in request.headers if name in ("via", "from", "call-id", "cseq")]
         to = request.get("to")
         to += f";tag={tag}" if tag and not parameter(to, "tag") else ""
-        headers = [*copied, ("To", to), ("Contact", self.contact), ("User-Agent", self._user_agent)]
+        headers = [*copied, ("To", to), ("Contact", contact or self.contact), ("User-Agent", self._user_agent)]
         headers.append(("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, NOTIFY, REFER"))
         if body:
             headers.append(("Content-Type", "application/sdp"))

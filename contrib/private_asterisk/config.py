@@ -77,6 +77,39 @@ class Login:
     password: str
 
 
+LOTS = (
+    ("default", "parkedcalls", 700, 20, 300),
+    ("second", "secondlot", 750, 5, 300),
+    ("short", "shortlot", 760, 5, 2),
+)
+"""Parking lots: name, context, extension that parks, how many spaces follow it, seconds until a call comes back."""
+
+CALLS = {
+    "600": "Dial(PJSIP/100&PJSIP/100-mobile,30)",
+    "610": "Dial(PJSIP/101&PJSIP/102,30)",
+    "611": "Dial(Local/101@internal/n&Local/102@internal/n,30)",
+    "_62XXX": "Dial(Local/${EXTEN:2}@internal/n,30)",
+    "_63XXX": "Dial(Local/${EXTEN:2}@internal,30)",
+    "_65XXX": "Dial(PJSIP/${EXTEN:2},30,tTkK)",
+    "_67XXX": "PickupChan(PJSIP/${EXTEN:2},p)",
+}
+"""Ways to call: a user's two phones, a group, a group through Local channels, one through a Local channel that stays and
+one that is optimised away, one with the features of features.conf, and taking a call that rings elsewhere."""
+
+SERVICES = {
+    "9000": ("Answer()", "Echo()"),
+    "9001": ("Answer()", "Wait(600)"),
+    "9002": ("Answer()", "MusicOnHold(default,600)"),
+    "9003": ("Answer()", "ConfBridge(room)"),
+    "9004": ("Answer()", "Queue(sales,,,,60)"),
+    "9005": ("Answer()", "Stasis(other-app)"),
+    "9006": ("Progress()", "Playback(one-moment-please,noanswer)", "Answer()", "Wait(600)"),
+    "9007": ("Progress()", "Playtones(ring)", "Wait(600)"),
+}
+"""What is no person: echo, silence, music, conference, queue, another ARI application, a voice that speaks before it
+answers, and one that never answers."""
+
+
 def phone_password(name: str) -> str:
     """Give the SIP password of an endpoint."""
     return f"secret-{name}"
@@ -109,13 +142,11 @@ def files(ports: Ports, login: Login, *, phones: Iterable[str], hints: Mapping[s
             + f"enabled=yes\nbindaddr=127.0.0.1\nport={ports.ami}\n"
             + f"[{login.user}]\nsecret={login.password}\nread=all\nwrite=all\nwritetimeout=1000\n",
             "rtp.conf": general + f"rtpstart={ports.rtp}\nrtpend={ports.rtp + 400}\nicesupport=no\n",
-            "res_parking.conf": general
-            + "[default]\nparkext=700\nparkpos=701-720\ncontext=parkedcalls\nparkinghints=yes\nparkingtime=300\n"
-            + "findslot=next\ncomebacktoorigin=yes\n",
+            "res_parking.conf": general + "".join(_lot(*lot) for lot in LOTS),
             "musiconhold.conf": f"[default]\nmode=files\ndirectory={moh}\n",
             "queues.conf": general + "persistentmembers=no\n[sales]\nstrategy=ringall\nringinuse=no\n",
             "confbridge.conf": general + "[default_user]\ntype=user\nquiet=yes\n[default_bridge]\ntype=bridge\n",
-            "features.conf": general + "[featuremap]\nblindxfer=#1\natxfer=*2\nparkcall=#72\n",
+            "features.conf": general + "transferdigittimeout=1\n[featuremap]\nblindxfer=#1\natxfer=*2\nparkcall=#72\n",
             "indications.conf": general + "country=us\n[us]\ndescription=us\nringcadence=2000,4000\n" + TONES,
             "pjsip.conf": pjsip(ports, phones),
             "extensions.conf": extensions(hints),
@@ -136,8 +167,8 @@ def pjsip(ports: Ports, phones: Iterable[str]) -> str:
         "[global]\ntype=global\nendpoint_identifier_order=auth_username,username,ip\nuser_agent=private asterisk\n"
         f"[udp]\ntype=transport\nprotocol=udp\n{address}[tcp]\ntype=transport\nprotocol=tcp\n{address}"
         "[endpoint](!)\ntype=endpoint\ndisallow=all\nallow=ulaw,alaw,gsm\ndirect_media=no\nmedia_address=127.0.0.1\n"
-        "bind_rtp_to_media_address=yes\nnotify_early_inuse_ringing=no\n"
-        "[phone](!,endpoint)\nidentify_by=auth_username,username\ncontext=internal\nsubscribe_context=hints\n"
+        "bind_rtp_to_media_address=yes\nnotify_early_inuse_ringing=no\nidentify_by=auth_username,username\n"
+        "[phone](!,endpoint)\ncontext=internal\nsubscribe_context=hints\n"
         "[auth](!)\ntype=auth\nauth_type=userpass\n"
         "[aor](!)\ntype=aor\nmax_contacts=1\nremove_existing=yes\nminimum_expiration=2\n"
     )
@@ -164,25 +195,30 @@ def extensions(hints: Mapping[str, str]) -> str:
     lines = ["[globals]", *_include("presence-globals.conf")]
     for each in ("presence-codes", "presence-codes-agi", "presence-hints", "presence-treat"):
         lines += _include(f"{each}.conf")
-    lines += ["[internal]", *_context("presence-codes"), "include => parkedcalls"]
+    lines += ["[internal]", *_context("presence-codes"), *(f"include => {lot[1]}" for lot in LOTS)]
     lines += [f"exten => _1{'X' * more},1,Dial(PJSIP/${{EXTEN}},30)" for more in (2, 4)]
     lines += ["exten => _0X.,1,Dial(PJSIP/${EXTEN}@trunk,30)"]
-    services = {
-        "9000": "Echo()",
-        "9001": "Wait(600)",
-        "9002": "MusicOnHold(default,600)",
-        "9003": "ConfBridge(room)",
-        "9004": "Queue(sales,,,,60)",
-    }
-    for number, application in services.items():
-        lines += [f"exten => {number},1,Answer()", f" same => n,{application}"]
+    lines += [f"exten => {number},1,{application}" for number, application in CALLS.items()]
+    for number, (first, *further) in SERVICES.items():
+        lines += [f"exten => {number},1,{first}", *(f" same => n,{application}" for application in further)]
     lines += ["[from-trunk]", "exten => _1XX,1,Dial(PJSIP/${EXTEN},30)"]
     lines += ["[hints]", *_context("presence-hints"), *PARKING_HINTS]
     lines += [f"exten => {extension},hint,{what}" for extension, what in hints.items()]
     return "\n".join(lines) + "\n"
 
 
-PARKING_HINTS = [f"exten => {each},hint,park:${{EXTEN}}@parkedcalls" for each in ("_70[1-9]", "_71X", "720")]
+PARKING_HINTS = [
+    f"exten => {first + space},hint,park:${{EXTEN}}@{context}"
+    for _, context, first, spaces, _ in LOTS
+    for space in range(1, spaces + 1)
+]
+
+
+def _lot(name: str, context: str, first: int, spaces: int, seconds: int) -> str:
+    return (
+        f"[{name}]\nparkext={first}\nparkpos={first + 1}-{first + spaces}\ncontext={context}\nparkinghints=yes\n"
+        f"parkext_exclusive=yes\nparkingtime={seconds}\nfindslot=next\ncomebacktoorigin=yes\n"
+    )
 
 
 def _include(name: str) -> list[str]:

@@ -20,6 +20,7 @@ from private_asterisk.watch import Notify, Subscription
 __all__ = ["Call", "Notify", "Shown", "SipError", "SipPhone", "Subscription"]
 
 SDP = ("Content-Type", "application/sdp")
+DTMF = ("Content-Type", "application/dtmf-relay")
 ACCEPT = {"dialog": "application/dialog-info+xml", "presence": "application/pidf+xml"}
 
 
@@ -42,6 +43,7 @@ class Call:
         reason: header `Reason` of the BYE or CANCEL.
         held: the other side has put this call on hold.
         transfer: the last status that a transfer told of; 0 before any.
+        media_port: where Asterisk wants the audio; 0 before it said so.
     """
 
     phone: "SipPhone"
@@ -58,6 +60,7 @@ class Call:
     transfer: int = 0
     invite: Message | None = None
     exchange: Exchange | None = None
+    media_port: int = 0
     _version: int = 1
     _cancelled: bool = False
 
@@ -94,6 +97,23 @@ class Call:
     def reject(self, status: int = 486) -> None:
         """Refuse a call that rings."""
         self._reply(status)
+
+    def forward(self, number: str) -> None:
+        """Send a call that rings to another number (302)."""
+        self._reply(302, contact=f"<sip:{_user(number)}@127.0.0.1:{self.phone.agent.server[1]}>")
+
+    def press(self, keys: str) -> None:
+        """Press keys during the call, each as a SIP INFO (`application/dtmf-relay`)."""
+        for key in keys:
+            body = f"Signal={key}\r\nDuration=100\r\n"
+            self._good(self.phone.agent.ask(self.dialog, "INFO", [DTMF], body), f"key {key}")
+
+    def speak(self, packets: int = 10) -> None:
+        """Send so many packets of silence, 20 ms each (RFC 3550): some things wait for audio, as a Local channel to go."""
+        for number in range(packets):
+            head = bytes([0x80, 0]) + number.to_bytes(2) + (160 * number).to_bytes(4) + bytes(4)
+            self.phone.send_audio(head + b"\xff" * 160, self.media_port)
+            self.phone.agent.wait(lambda: self.ended_at is not None, 0.02)
 
     def hangup(self) -> None:
         """End the call whatever state it is in; nothing happens if it is over."""
@@ -160,12 +180,12 @@ class Call:
         if response.status >= 300:
             raise SipError(f"{self}: {what}: {response.start}", response.status)
 
-    def _reply(self, status: int, body: str = "") -> None:
+    def _reply(self, status: int, body: str = "", contact: str = "") -> None:
         agent = self.phone.agent
         with agent.changed:
             if self.invite is None or self.ended_at is not None or self.answered_at is not None:
                 return
-            self.phone.reply_to_invite(self, status, body)
+            self.phone.reply_to_invite(self, status, body, contact)
             agent.changed.notify_all()
 
     def on_response(self, message: Message, at: float) -> None:
@@ -175,6 +195,7 @@ class Call:
             self.ringing_at = at
         elif 200 <= message.status < 300:
             self.dialog.learn(message, remote="to")
+            self.media_port = sip.media_port(message.body)
             self.answered_at = at
             if self._cancelled:
                 self.phone.agent.send(self.dialog, "BYE")
@@ -259,6 +280,15 @@ class SipPhone:
         self.agent.close()
         self._audio.close()
 
+    def forget_calls(self) -> None:
+        """Hang up whatever is up and begin anew."""
+        for call in self.calls:
+            with contextlib.suppress(SipError):
+                call.hangup()
+        with self.agent.changed:
+            self.calls.clear()
+            self._unseen.clear()
+
     def dial(self, number: str, *, from_user: str = "") -> Call:
         """Dial and return at once; wait with the methods of the call. `from_user` forges the caller ID."""
         dialog = self.agent.dialog(_user(number), from_user=from_user)
@@ -285,6 +315,10 @@ class SipPhone:
             self._subscriptions[subscription.dialog.call_id] = subscription
         subscription.refresh(expires_s)
         return subscription
+
+    def send_audio(self, packet: bytes, port: int) -> None:
+        """Send one packet of audio to a port of Asterisk."""
+        self._audio.sendto(packet, ("127.0.0.1", port))
 
     def heard(self) -> int:
         """Count the audio packets received since this was last called (20 ms each; the kernel keeps some 250)."""
@@ -321,17 +355,19 @@ class SipPhone:
         dialog.learn(message, remote="from")
         number = sip.uri(message.get("from")).removeprefix("sip:").partition("@")[0]
         call = Call(self, dialog, number, incoming=True, sent_at=at, invite=message)
+        call.media_port = sip.media_port(message.body)
         self.calls.append(call)
         self._unseen.append(call)
         self.reply_to_invite(call, 180)
         if self.auto_answer:
             self.reply_to_invite(call, 200, sip.session(self.audio_port))
 
-    def reply_to_invite(self, call: Call, status: int, body: str = "") -> None:
+    def reply_to_invite(self, call: Call, status: int, body: str = "", contact: str = "") -> None:
         """Answer the INVITE of a received call and keep the score (lock held)."""
         if call.invite is None:
             return
-        self.agent.reply(call.invite, status, tag=sip.parameter(call.dialog.local, "tag"), body=body)
+        tag = sip.parameter(call.dialog.local, "tag")
+        self.agent.reply(call.invite, status, tag=tag, body=body, contact=contact)
         at = self.agent.now()
         call.status = status
         if status == 180:

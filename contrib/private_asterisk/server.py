@@ -195,10 +195,10 @@ class PrivateAsterisk:
             raise RuntimeError(f"no console of the private Asterisk in {self.folder}: is it running?")
         return done.stdout.strip()
 
-    def ari(self, method: str, path: str, **params: str) -> requests.Response:
-        """Send one request below `/ari/`, such as `server.ari("GET", "deviceStates/Custom:x")`."""
-        auth = (self.ari_user, self.ari_password)
-        return requests.request(method, f"{self.url}/ari/{path}", params=params, auth=auth, timeout=CLI_TIMEOUT_S)
+    def ari(self, method: str, path: str, body: object = None, **params: str) -> requests.Response:
+        """Send one request below `/ari/`, such as `server.ari("GET", "deviceStates/Custom:x")`; a body goes as JSON."""
+        auth, url = (self.ari_user, self.ari_password), f"{self.url}/ari/{path}"
+        return requests.request(method, url, params=params, json=body, auth=auth, timeout=CLI_TIMEOUT_S)
 
     def device_state(self, device: str) -> str:
         """Read one device state over ARI, such as `NOT_INUSE`."""

@@ -125,6 +125,12 @@ def session(port: int, *, version: int = 1, direction: str = "sendrecv") -> str:
     return "\r\n".join((*lines, *media, ""))
 
 
+def media_port(body: str) -> int:
+    """Give the port of the audio in a session description; 0 if there is none."""
+    found = re.search(r"^m=audio (\d+)", body, re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
 @dataclass(frozen=True)
 class Shown:
     """What one NOTIFY tells a phone.

@@ -61,6 +61,7 @@ class RecordingLink(Link):
 
     def _announce(self, session: Any) -> None:
         listing = {"endpoints": list(session.endpoints), "channels": list(session.channels)}
+        listing["bridges"] = list(session.bridges)
         self.recording.lines.insert(0, {"listing": listing})
         super()._announce(session)
 

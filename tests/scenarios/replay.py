@@ -10,10 +10,11 @@ from typing import Any
 from urllib.parse import unquote
 
 from ari_presence.ari import decode
+from ari_presence.ari.background import calls_listed
 from ari_presence.ari.link import LinkUp
 from ari_presence.ari.wire import Request, Response
 from ari_presence.core.devstate import DeviceState
-from ari_presence.core.events import CodeDialled, Started, TimerDue
+from ari_presence.core.events import CodeDialled, EndpointsSeen, Started, TimerDue
 from ari_presence.core.lamps import LampLayout, Presence
 from ari_presence.core.model import Settings
 from ari_presence.core.names import UserId
@@ -130,7 +131,9 @@ class Replay:
         found = [decode.orphan(channel, "ari-presence", pbx="hq", at=now) for channel in listing["channels"]]
         callers = tuple(caller for caller in found if caller is not None)
         self.asterisk.callers |= {caller.channel for caller in callers}
-        self.engine.post(LinkUp(now, "hq", "22.10.1", "then", True, tuple(listing["endpoints"]), callers))
+        endpoints = EndpointsSeen(now, "hq", tuple(listing["endpoints"]))
+        calls = calls_listed(listing["channels"], listing.get("bridges", []), {}, pbx="hq", at=now)
+        self.engine.post(LinkUp(now, "hq", "22.10.1", "then", True, endpoints, calls, callers))
         self._settle()
 
     def _pass(self, line: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ import pytest
 from ari_presence.ari import decode
 from ari_presence.ari.background import calls_listed
 from ari_presence.core import events as ev
-from ari_presence.core.calls import DOUBT_S, LIST_AT_MOST_S, LIST_EVERY_S
+from ari_presence.core.calls import DOUBT_S, LIST_EVERY_S, LIST_GAP_S
 from ari_presence.core.commands import ListCalls
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.lamps import LampLayout
@@ -72,7 +72,7 @@ class Played:
     def heal(self, step: Mapping[str, Any]) -> None:
         """Let time pass, and answer with the truth whenever a listing is asked for."""
         for _ in range(5):
-            self.at += max(DOUBT_S, LIST_AT_MOST_S)
+            self.at += max(DOUBT_S, LIST_GAP_S)
             for command in reduce(self.model, ev.TimerDue(self.at)).commands:
                 if isinstance(command, ListCalls):
                     self.list({line: step["devices"].get(line, "NOT_INUSE") for line in command.lines}, step)

@@ -76,6 +76,22 @@ def complaint(text: str, **environ: str) -> str:
     return "\n".join(line.removeprefix("f.toml: ") for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("line", "devices"),
+    [
+        pytest.param("", [f"park:{number}@parkedcalls" for number in range(701, 721)], id="the sample lot of Asterisk"),
+        pytest.param("parking_spaces = []", [], id="none"),
+        pytest.param('parking_spaces = ["8@Lot.1", "7-8@Lot.1"]', ["park:8@Lot.1", "park:7@Lot.1"], id="twice"),
+        pytest.param(
+            'parking_spaces = ["1-1000@a"]', [f"park:{n}@a" for n in range(1, 1001)], id="as many as there may be"
+        ),
+    ],
+)
+def test_parking_spaces_become_devices(line: str, devices: list[str]) -> None:
+    """A range is written as in res_parking.conf and watched space by space, each once."""
+    assert list(parse(PBX + line).pbxs[0].parking_spaces) == devices
+
+
 def test_contract_example_is_read_in_full(tmp_path: Path) -> None:
     """Each key of the documented example ends up in its field, with its unit."""
     (tmp_path / "hq.secret").write_text("ari-word\n")
@@ -142,6 +158,13 @@ def test_defaults_equal_the_contract_example(tmp_path: Path) -> None:
         pytest.param(PBX + 'username = "a:b"', "[[pbx]] 1, username: 'a:b' is not a user name", id="username-colon"),
         pytest.param(PBX + 'ami = "127.0.0.1"', "[[pbx]] 1, ami: '127.0.0.1' is not an address", id="ami-no-port"),
         pytest.param(PBX + 'ami = "127.0.0.1:5038"', "[[pbx]] 1, ami: needs ami_username and ami", id="ami-no-login"),
+        pytest.param(PBX + 'parking_spaces = "701"', "[[pbx]] 1, parking_spaces: must be a list", id="spaces-no-list"),
+        pytest.param(PBX + "parking_spaces = [701]", "parking_spaces: 701 is not a range of", id="spaces-number"),
+        pytest.param(PBX + 'parking_spaces = ["701-720"]', 'as "701-720@parkedcalls"', id="spaces-no-context"),
+        pytest.param(PBX + 'parking_spaces = ["720-701@a"]', "is not a range of parking spaces", id="spaces-backwards"),
+        pytest.param(PBX + 'parking_spaces = ["1-2@a b"]', "is not a range of parking spaces", id="spaces-context"),
+        pytest.param(PBX + 'parking_spaces = ["1-999999999@a"]', "more than 1000 spaces", id="spaces-too-many"),
+        pytest.param(PBX + 'parking_spaces = ["1-600@a", "1-600@b"]', "more than 1000 spaces", id="spaces-sum"),
         pytest.param(PBX + 'ca_file = "/nowhere/ca.pem"', "[[pbx]] 1, ca_file: cannot read", id="ca-missing"),
         pytest.param(PBX + "[http]\nlisten = '8090'", "[http] listen: '8090' is not an address", id="listen-port-only"),
         pytest.param(PBX + "[agi]\nlisten = 'h:65536'", "[agi] listen: 'h:65536' is not an address", id="listen-range"),

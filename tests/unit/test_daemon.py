@@ -508,9 +508,7 @@ def test_settings_hold_what_the_model_must_know() -> None:
     assert settings.prompts.activated == ("our/done",)
     assert settings.pbxs == ("hq",)
     assert "gym" in settings.states.by_id
-    assert not any(
-        settings.layout.device(i, UserId("1")).startswith("Stasis:") for i in range(len(settings.layout.kinds))
-    )
+    assert "main-whole" not in settings.layout.kinds
     assert settings.owner("PJSIP/205") == "205"
 
 

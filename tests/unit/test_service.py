@@ -9,10 +9,14 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from ari_presence import service as module
+from ari_presence.ari.wire import Response
 from ari_presence.core.events import ConfigChanged
 from ari_presence.core.model import UserSettings
 from ari_presence.core.names import UserId
+from ari_presence.core.parked import Parker
+from ari_presence.core.parking import Parking
 from ari_presence.core.timers import parse_instant
+from ari_presence.engine import Engine
 from ari_presence.errors import ConfigError, Refused, StoreError
 from ari_presence.http.service import Service, StateChange
 from ari_presence.service import DaemonService
@@ -244,6 +248,44 @@ def test_pbxs_tell_how_each_server_is(service: DaemonService, rig: Rig) -> None:
     (row,) = service.pbxs()
     assert (row["connected"], row["transport"], row["since"]) == (False, None, _iso(START + 5))
     assert row["users_waiting"] >= 0
+
+
+def test_groups_tell_who_is_free_and_what_the_lamp_shows(service: DaemonService) -> None:
+    """Only listed people are in groups, and they have their names."""
+    service.set_state("100", StateChange("brb"), "cli")
+    alice = {"user": "100", "name": "Alice", "availability": "busy", "state": "brb", "label": "Be right back"}
+    sales = {"group": "sales", "state": "busy", "lamp": "INUSE", "free": [], "busy": ["100"], "out": []}
+    assert service.groups() == [{**sales, "members": [alice]}]
+
+
+def test_hints_are_made_of_groups_users_and_their_endpoints(service: DaemonService, rig: Rig) -> None:
+    """Endpoints as the servers spell them; those of nobody are left out."""
+    rig.asterisk.endpoints += ["PJSIP/trunk", "PJSIP/102"]
+    rig.disconnect()
+    rig.connect()
+    users = [{"user": user, "endpoints": [f"PJSIP/{user}"]} for user in ("100", "101", "102")]
+    assert service.hints() == {"whole": True, "groups": ["sales"], "users": users}
+
+
+def test_parking_tells_whose_endpoint_parked_a_call(service: DaemonService, rig: Rig) -> None:
+    """A user where the endpoint is somebody's, else the endpoint; sorted by server."""
+
+    def park(engine: Engine) -> None:
+        for pbx, parker in (("hq", "PJSIP/trunk"), ("branch", "PJSIP/100")):
+            parking = engine.model.parking.setdefault(pbx, Parking())
+            parking.entered("1.1", "default", ("0301234", ""), Parker("1.2", parker), START)
+
+    rig.engine.call(park)
+    found = [(row["pbx"], row["parked_by"], row["caller"]["number"], row["source"]) for row in service.parking()]
+    assert found == [("branch", "100", "0301234", "unknown"), ("hq", "PJSIP/trunk", "0301234", "unknown")]
+
+
+def test_ready_waits_for_the_lamps_of_groups(service: DaemonService, rig: Rig) -> None:
+    """A lamp that Asterisk does not take is a reason."""
+    rig.asterisk.override("PUT", "deviceStates/Stasis:group-sales", Response(500))
+    service.set_state("100", StateChange("dnd"), "cli")
+    rig.sync()
+    assert service.ready() == (False, ["hq: the lamps of groups are not confirmed yet"])
 
 
 def test_ready_means_connected_and_compared(service: DaemonService, rig: Rig) -> None:

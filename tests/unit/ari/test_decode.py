@@ -11,6 +11,7 @@ from ari_presence.core import events as ev
 from ari_presence.core.calls import BridgeInfo, ChannelInfo
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.events import CallerLeft, ClaimState, CodeDialled, PlaybackEnded
+from ari_presence.core.parked import Space
 from ari_presence.errors import AriDecodeError
 
 DATA = Path(__file__).parent / "data"
@@ -23,14 +24,16 @@ EXPECTED: dict[str, Decoded] = {
     "ChannelDestroyed": ev.ChannelGone(AT, "hq", "1795390870.1"),
     "DeviceStateChanged": ev.LineSeen(AT, "hq", "PJSIP/101", DeviceState.RINGING),
     "DeviceStateChanged-onhold": ev.LineSeen(AT, "hq", "PJSIP/101", DeviceState.ONHOLD),
-    "DeviceStateChanged-park": DeviceSeen(AT, "hq", "park:701@parkedcalls", DeviceState.INUSE),
+    "DeviceStateChanged-park": ev.SpaceSeen(AT, "hq", Space("701", "parkedcalls"), DeviceState.INUSE),
     "BridgeBlindTransfer": ev.Transferred(
         AT,
         "hq",
         ChannelInfo("1795391907.18", "PJSIP/101-00000011", "Up", ("101", ""), ("100", "Alice")),
         "1795391907.17",
     ),
-    "BridgeDestroyed": ev.BridgeGone(AT, "hq", "f6d2e0b3-62d5-4711-91b4-142fd74d34fc"),
+    "BridgeDestroyed": ev.BridgeGone(
+        AT, "hq", BridgeInfo("f6d2e0b3-62d5-4711-91b4-142fd74d34fc", "mixing", "basic", "", "")
+    ),
     "ChannelCreated": ev.ChannelSeen(
         AT, "hq", ChannelInfo("1795390870.0", "PJSIP/100-00000000", "Ring", ("100", "Alice"), ("", ""))
     ),
@@ -104,9 +107,13 @@ def test_recorded_sequence_is_read_to_its_end(name: str) -> None:
     devices = [message["device_state"]["name"] for message in messages if message["type"] == "DeviceStateChanged"]
     assert devices
     seen = [
-        event.device if isinstance(event, DeviceSeen) else event.line
+        event.device
+        if isinstance(event, DeviceSeen)
+        else event.line
+        if isinstance(event, ev.LineSeen)
+        else event.space.device
         for event in events
-        if isinstance(event, DeviceSeen | ev.LineSeen)
+        if isinstance(event, DeviceSeen | ev.LineSeen | ev.SpaceSeen)
     ]
     assert seen == devices
 

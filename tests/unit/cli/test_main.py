@@ -26,12 +26,12 @@ from tests.unit.http.fake_service import Running, eventually
 
 Program = Callable[..., "subprocess.Popen[str]"]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-JSON_COMMANDS = {"users", "show", "why", "set", "clear", "history", "watch"}
+JSON_COMMANDS = {"users", "show", "why", "set", "clear", "history", "watch", "groups", "hints"}
 
 
 def test_commands_are_those_of_the_contract() -> None:
     """No command is missing and none came unnoticed."""
-    expected = "run init users show why set clear watch history reload reset backup"
+    expected = "run init users show why set clear watch history reload reset backup groups hints parking"
     assert set(COMMANDS) == set(expected.split())
 
 

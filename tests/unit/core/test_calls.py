@@ -4,8 +4,8 @@ import pytest
 
 from ari_presence.core.calls import (
     DOUBT_S,
-    LIST_AT_MOST_S,
     LIST_EVERY_S,
+    LIST_GAP_S,
     LIST_PATIENCE_S,
     BridgeInfo,
     Calls,
@@ -87,7 +87,7 @@ def test_channel_that_was_never_introduced_is_taken_up() -> None:
     calls.left("b", B, AT)
     calls.dialled(channel("4", CARL), C, AT)
     assert set(calls.channels) == {"1", "2", "3", "4"}
-    assert calls.gone("77") == set()
+    assert calls.gone("77", AT) == set()
     assert calls.bridge_gone("77") == set()
 
 
@@ -103,7 +103,7 @@ def test_holder_who_hangs_up_holds_no_more() -> None:
     """Asterisk says nothing of it."""
     calls = talking(A, B)
     calls.hold(A, AT, pressed=True)
-    assert calls.gone("1") == {ALICE, BOB}
+    assert calls.gone("1", AT) == {ALICE, BOB}
     assert view(calls, BOB) == ("on-call", "")
 
 
@@ -122,7 +122,7 @@ def test_three_people_are_a_conference_and_two_are_not() -> None:
     calls.entered(TALK._replace(id="c"), ChannelInfo("9", "Local/102@x-00000001;2", "Up", ("", ""), ("", "")), AT)
     calls.entered(TALK._replace(id="c"), C, AT)
     assert {view(calls, line) for line in (ALICE, BOB, CARL)} == {("in-conference", "")}
-    calls.gone("3")
+    calls.gone("3", AT)
     assert view(calls, ALICE) == ("on-call", "")
 
 
@@ -164,7 +164,7 @@ def test_disagreement_is_looked_into_and_then_asterisk_is_right() -> None:
     calls.reported(ALICE, DeviceState.RINGING)
     calls.check(ALICE, AT)
     assert calls.wants_listing(AT + DOUBT_S / 2, 9) is None
-    later = AT + LIST_AT_MOST_S
+    later = AT + DOUBT_S
     assert calls.wants_listing(later, 9) == (ALICE,)
     touched = calls.listed((A, B), (TALK._replace(members=("1", "2")),), {ALICE: DeviceState.RINGING}, later)
     assert ALICE in touched
@@ -191,7 +191,7 @@ def test_listing_is_out_of_date_about_what_moved_meanwhile() -> None:
     """A call that began or ended while the answer was on its way is not undone by it."""
     calls = talking(A, B)
     assert calls.wants_listing(AT + LIST_EVERY_S, 9) is not None
-    calls.gone("2")
+    calls.gone("2", AT)
     calls.seen(C, AT)
     calls.listed((A, B), (TALK._replace(members=("1", "2")),), {}, AT)
     assert set(calls.channels) == {"1", "3"}
@@ -211,6 +211,14 @@ def test_listing_that_never_comes_is_asked_for_again() -> None:
     assert calls.wants_listing(AT + LIST_EVERY_S, 9) is not None
     assert calls.wants_listing(AT + LIST_EVERY_S + 1, 9) is None
     assert calls.wants_listing(AT + LIST_EVERY_S + LIST_PATIENCE_S, 9) is not None
+
+
+def test_channel_that_ends_in_a_bridge_is_looked_into() -> None:
+    """Another one may have taken its place (a transfer into a conference), and no event tells which."""
+    calls = talking(A, B)
+    calls.listed((A, B), (TALK._replace(members=("1", "2")),), {ALICE: DeviceState.INUSE, BOB: DeviceState.INUSE}, AT)
+    calls.gone("1", AT + LIST_GAP_S)
+    assert calls.wants_listing(AT + LIST_GAP_S + DOUBT_S, 9) is not None
 
 
 def test_every_line_gets_its_turn() -> None:
@@ -240,7 +248,7 @@ def test_idle_lines_leave_nothing_behind() -> None:
     calls = talking(A, B)
     calls.reported(ALICE, DeviceState.INUSE)
     for id_ in "12":
-        calls.gone(id_)
+        calls.gone(id_, AT)
     calls.reported(ALICE, DeviceState.NOT_INUSE)
     calls.reported(BOB, DeviceState.NOT_INUSE)
     calls.check(ALICE, AT)

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from ari_presence.core.devstate import DeviceState
-from ari_presence.core.lamps import WHOLE, LampLayout, Presence, Vector, main_vote, presence_message
+from ari_presence.core.lamps import OWN, LampLayout, Presence, Vector, main_vote, presence_message
 from ari_presence.core.names import StateId, UserId
 from ari_presence.core.userstate import BUILTIN, CALL_STATES, Entry, Layer, StateDef, StateTable
 
@@ -60,7 +60,7 @@ def test_manual_state_lights_its_lamps(state: str) -> None:
     """Both main lamps as in the table, INUSE on the lamp of that state and NOT_INUSE on the others."""
     joined, whole, _ = MANUAL[state]
     wanted = {f"Custom:{each}-100": "INUSE" if each == state else "NOT_INUSE" for each in DIALLED}
-    wanted |= {"Custom:presence-100": joined, "Stasis:presence-100": whole}
+    wanted |= {"Custom:presence-100": joined, "Stasis:presence-100": whole, "Stasis:parked-100": "NOT_INUSE"}
     assert lamps(LAYOUT.desired({Layer.MANUAL: entry(state)})) == wanted
 
 
@@ -133,11 +133,19 @@ def test_no_lamp_is_ever_unknown(state: str) -> None:
 
 
 def test_whole_lamp_can_be_turned_off() -> None:
-    """`[lamps] whole = false`: the daemon writes no Stasis: device."""
+    """`[lamps] whole = false`: there is none."""
     layout = LampLayout(TABLE, whole=False)
     devices = lamps(layout.desired({Layer.MANUAL: entry("dnd")}), layout)
-    assert not any(device.startswith("Stasis:") for device in devices)
+    assert "Stasis:presence-100" not in devices
     assert devices["Custom:presence-100"] == "BUSY"
+
+
+def test_parked_call_lights_its_own_lamp_alone() -> None:
+    """Whatever the user's state is."""
+    plain, parked = (
+        LAYOUT.desired({Layer.MANUAL: entry("dnd")}, value) for value in (LAYOUT.off[-1], DeviceState.RINGING)
+    )
+    assert lamps(parked) == lamps(plain) | {"Stasis:parked-100": "RINGING"}
 
 
 def test_equal_vectors_are_one_object() -> None:
@@ -325,7 +333,7 @@ def test_main_lamp_votes_for_dnd_away_or_nothing(value: DeviceState) -> None:
 def test_lamps_without_their_provider_are_told_from_the_fallbacks_off() -> None:
     """Without func_devstate every Custom lamp reads INVALID; the plain dialplan leaves at least one that does not."""
     layout = LampLayout(StateTable())
-    nothing = [DeviceState.UNKNOWN if kind == WHOLE else DeviceState.INVALID for kind in layout.kinds]
+    nothing = [DeviceState.UNKNOWN if kind in OWN else DeviceState.INVALID for kind in layout.kinds]
     assert layout.has_no_provider(nothing)
-    nothing[-1] = DeviceState.NOT_INUSE
+    nothing[layout.kinds.index("dnd")] = DeviceState.NOT_INUSE
     assert not layout.has_no_provider(nothing)

@@ -68,6 +68,7 @@ class FakeService:
         self.gate = threading.Event()
         self.gate.set()
         self.stopped = False
+        self.no_groups = False
 
     @staticmethod
     def _user(user: str, state: str, layer: str, source: str | None, **more: Any) -> Json:
@@ -137,9 +138,32 @@ class FakeService:
         keys = ("user", "state", "label", "layer", "source", "until", "message")
         return [{"at": item["since"], **{key: item[key] for key in keys}} for item in rows][-limit:]
 
+    def groups(self) -> list[Json]:
+        """Give two groups, or none."""
+        if self.fail is not None:
+            raise self.fail
+        if self.no_groups:
+            return []
+        members = [
+            {"user": "100", "name": "Alice", "availability": "free", "state": "available", "label": "Available"},
+            {"user": "101", "name": None, "availability": "busy", "state": "dnd", "label": "Do not disturb"},
+        ]
+        sales: Json = {"group": "sales", "state": "free", "lamp": "NOT_INUSE", "free": ["100"], "busy": ["101"]}
+        night: Json = {"group": "night", "state": "out", "lamp": "UNAVAILABLE", "free": [], "busy": [], "out": ["101"]}
+        gone = {"user": "101", "name": None, "availability": "out", "state": "offline", "label": "Offline"}
+        return [{**night, "members": [gone]}, {**sales, "out": [], "members": members}]
+
     def pbxs(self) -> list[Json]:
         """Give one server."""
         return [{"name": "hq", "connected": True}]
+
+    def parking(self) -> list[Json]:
+        """Give two parked calls: one of which everything is known, and one of which little is."""
+        caller = {"number": "0301234", "name": "Customer"}
+        known = {"pbx": "hq", "lot": "default", "space": "701", "caller": caller, "parked_by": "100"}
+        unknown = {"pbx": "hq", "lot": "sales", "space": None, "caller": {"number": None, "name": None}}
+        more = {"parked_by": None, "since": None, "source": "unknown"}
+        return [{**known, "since": rfc3339(START), "source": "ami"}, {**unknown, **more}]
 
     def ready(self) -> tuple[bool, list[str]]:
         """Tell whether there is no reason against it."""
@@ -157,6 +181,11 @@ class FakeService:
         if user is not None:
             return self._change(self._user(user, "available", "default", None))
         return ChangeResult({}, not self.waiting, self.waiting)
+
+    def hints(self) -> Json:
+        """Give one group and two users."""
+        users = [{"user": "100", "endpoints": ["PJSIP/100"]}, {"user": "alice", "endpoints": ["PJSIP/Alice"]}]
+        return {"whole": True, "groups": ["sales", "sal-es"], "users": users}
 
     def backup(self, path: str) -> int:
         """Write a small file."""

@@ -193,6 +193,24 @@ def test_pbxs_are_listed(running: Running) -> None:
     assert running.request("GET", "/api/v1/pbxs")[1] == [{"name": "hq", "connected": True}]
 
 
+def test_parked_calls_are_listed(running: Running) -> None:
+    """The parked calls are what the daemon says, null where something is not known."""
+    status, body, _ = running.request("GET", "/api/v1/parking")
+    assert (status, body) == (200, running.service.parking())
+    assert running.request_tcp("GET", "/api/v1/parking")[0] == 404
+
+
+def test_groups_are_listed(running: Running) -> None:
+    """The groups are what the daemon says."""
+    assert running.request("GET", "/api/v1/groups")[:2] == (200, running.service.groups())
+
+
+def test_what_hints_are_made_of_is_for_the_operator(running: Running) -> None:
+    """Names of endpoints are nobody else's business."""
+    assert running.request("GET", "/api/v1/control/hints")[:2] == (200, running.service.hints())
+    assert running.request_tcp("GET", "/api/v1/control/hints")[0] == 404
+
+
 def test_control_reload_reset_backup_work(running: Running, tmp_path: Path) -> None:
     """The operator's requests reach the daemon."""
     assert "nothing changed" in running.request("POST", "/api/v1/control/reload")[1]["message"]

@@ -607,6 +607,21 @@ def test_reader_channel_that_cannot_be_made_is_done_without() -> None:
     assert world.is_right()
 
 
+def test_reader_channel_still_being_hung_up_is_made_later() -> None:
+    """The one before takes a moment to end: one group of lamps is read without it, the rest with it again."""
+    world = World([str(1000 + i) for i in range(350)])
+    world.server.statuses["POST channels/create"] = 409
+    world.connect(settle=False)
+    world.server.execute()
+    world.server.deliver()
+    world.publisher.pump()
+    world.server.statuses.clear()
+    world.run()
+    single = sum(r.method == "GET" and r.path.startswith("deviceStates") for r in world.server.requests)
+    assert single == 100 * len(world.layout.kinds)
+    assert world.is_right()
+
+
 def test_reader_channel_that_is_hung_up_is_made_again() -> None:
     """`channel request hangup all` in the middle of reading costs a moment."""
     world = World([str(1000 + i) for i in range(250)])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from ari_presence.core.userstate import Entry
-from ari_presence.store.base import LampsConfirmed, ManualChanged, ServerSeen, Store, Stored
+from ari_presence.store.base import HistoryAdded, LampsConfirmed, ManualChanged, ServerSeen, Store, Stored
 from ari_presence.store.memory import MemoryStore
 from ari_presence.store.sqlite import SqliteStore
 
@@ -65,6 +65,16 @@ def test_history_gives_the_newest_oldest_first(store: Store) -> None:
     assert [each.user for each in store.history(None, 3.0, 10)] == [ALICE, ALICE, BOB]
     assert store.history(None, None, 1) == [row(BOB, 4.0, "available", "later")]
     assert store.history(BOB, 5.0, 10) == store.history(BOB, None, 0) == []
+
+
+def test_state_that_set_itself_is_history_alone(store: Store) -> None:
+    """A call leaves the manual state as it is."""
+    store.commit(
+        [changed(ALICE, 1.0), HistoryAdded(row(ALICE, 2.0, "on-call", "with Bob")), HistoryAdded(row(BOB, 3.0))]
+    )
+    assert [(each.user, each.at) for each in store.history(None, None, 10)] == [(ALICE, 1.0), (ALICE, 2.0), (BOB, 3.0)]
+    assert store.history(ALICE, 2.0, 10) == [row(ALICE, 2.0, "on-call", "with Bob")]
+    assert store.load().manual == {ALICE: entry("away", 1.0)}
 
 
 def test_prune_deletes_only_what_is_older(store: Store) -> None:

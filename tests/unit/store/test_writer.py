@@ -8,12 +8,12 @@ import pytest
 
 from ari_presence.errors import StoreError
 from ari_presence.store import writer as module
-from ari_presence.store.base import Change, LampsConfirmed, ManualChanged, ServerSeen
+from ari_presence.store.base import Change, HistoryAdded, LampsConfirmed, ManualChanged, ServerSeen
 from ari_presence.store.memory import MemoryStore
 from ari_presence.store.sqlite import SqliteStore
 from ari_presence.store.writer import StoreWriter
 
-from .conftest import ALICE, BOB, changed, entry
+from .conftest import ALICE, BOB, changed, entry, row
 
 WAIT_S = 10.0
 
@@ -123,6 +123,12 @@ def test_kept_changes_are_tried_again_by_themselves(monkeypatch: pytest.MonkeyPa
         pass
     assert store.load().servers == {"hq": "1"}
     writer.close()
+
+
+def test_history_of_calls_is_not_kept_while_the_disk_is_full() -> None:
+    """A busy hour of calls must not push out what people set by hand."""
+    manual = changed(ALICE, 1.0)
+    assert module._worth_keeping([HistoryAdded(row(BOB, 1.0)), manual, HistoryAdded(row(BOB, 2.0))]) == [(manual, None)]
 
 
 def test_kept_changes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,54 @@
+"""What is written for one user, and what became of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ari_presence.ari.wire import Request
+from ari_presence.core.devstate import DeviceState
+from ari_presence.core.lamps import Presence
+from ari_presence.core.names import UserId
+from ari_presence.core.plan import Change, Layout
+from ari_presence.publish import requests as lamps
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the read-back says of a write.
+
+    Attributes:
+        done: Changes that were made, even if somebody has changed the lamp again since.
+        refused: Devices that show what they showed before, or could not be read.
+        foreign: Somebody else's value is there.
+    """
+
+    done: tuple[Change, ...]
+    refused: list[str]
+    foreign: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Changes of one user's lamps, and the new presence state if it differs."""
+
+    user: UserId
+    changes: tuple[Change, ...]
+    presence: Presence | None
+
+    def devices(self, layout: Layout) -> list[str]:
+        """Name the lamps that change, in order."""
+        return [layout.device(change.index, self.user) for change in self.changes]
+
+    def requests(self, layout: Layout) -> list[Request]:
+        """Make the requests: one for each device, then one for the presence state."""
+        writes = [
+            lamps.write_lamp(device, c.after) for device, c in zip(self.devices(layout), self.changes, strict=True)
+        ]
+        return writes if self.presence is None else [*writes, lamps.write_presence(self.user, self.presence)]
+
+    def judge(self, layout: Layout, values: Sequence[DeviceState | None]) -> Outcome:
+        """Compare with what the lamps were read to show (None: refused or not read)."""
+        seen = [None if v is None else layout.seen(c.index, v) for c, v in zip(self.changes, values, strict=True)]
+        refused = [c for c, v in zip(self.changes, seen, strict=True) if v is None or v is c.before]
+        foreign = any(v is not c.after and c not in refused for c, v in zip(self.changes, seen, strict=True))
+        done = tuple(change for change in self.changes if change not in refused) if refused else self.changes
+        return Outcome(done, [layout.device(change.index, self.user) for change in refused], foreign)
