@@ -30,6 +30,8 @@ LISTED_AT_MOST = 10_000
 _GREETING = b"Asterisk Call Manager/"
 _LIVE = {"ParkedCall", "UnParkedCall", "ParkedCallGiveUp", "ParkedCallTimeOut", "ParkedCallSwap"}
 _ENDPOINT = re.compile(r"(?!Local/)[A-Za-z0-9]{2,20}/[^\s,&|/]{1,78}")
+_DENIED = "AMI may not list parked calls: give its user read = call and write = call,system in manager.conf"
+_NO_PARKING = "AMI cannot list parked calls: is res_parking loaded? (module load res_parking.so)"
 _SPACE = re.compile(r"[1-9][0-9]{0,8}")
 
 log = structlog.get_logger(__name__)
@@ -167,7 +169,7 @@ class Session:
             self._done(listing, "a call in AMI's list of parked calls cannot be read: spaces are worked out from ARI")
         elif one(message, "response") == "Error":
             listing.rows = None
-            self._done(listing, "AMI cannot list parked calls: is res_parking loaded? (module load res_parking.so)")
+            self._done(listing, _DENIED if one(message, "message") == "Permission denied" else _NO_PARKING)
 
     def _done(self, listing: _Listing, reason: str) -> None:
         self._listing = None

@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 def parking(context: typer.Context, as_json: JsonOption = False) -> None:
     """List parked calls: who waits where, and who parked them.
 
-    It shows space, lot, caller, who parked the call, since when and for how long. The source says where the space is from: "ami" is Asterisk's word, "correlated" was worked out from what came at one
+    The source says where the space is from: "ami" is Asterisk's word, "correlated" was worked out from what came at one
     moment, "unknown" cannot be told (give the server's "ami" in the configuration).
     """
     found = connect(context).get("/parking")

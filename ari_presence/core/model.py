@@ -163,7 +163,7 @@ class Model:
         unheard: Servers whose link was lost while they had calls, and when those are given up.
         offline: Endpoints of each server that cannot be reached.
         leaving: Users who cannot be reached since a moment ago, and when they are offline.
-        flaps: How often users came back lately, and when they did last.
+        flaps: How often users have gone and come back lately, and when they went last.
         stopping: Calls are not followed any more.
     """
 

@@ -72,18 +72,17 @@ def on_due(model: Model, person: User, due: float, out: Outcome) -> None:
 def _settle(model: Model, person: User, at: float, source: str, out: Outcome, *, at_once: bool = False) -> None:
     shown = Layer.REGISTRATION in person.entries
     if person.reachable or not person.lines:
+        model.leaving.pop(person.id, None)
         if shown:
             set_automatic(model, person, Layer.REGISTRATION, None, at, out)
-        if shown or model.leaving.pop(person.id, None) is not None:
-            count, last = model.flaps.get(person.id, (0, 0.0))
-            model.flaps[person.id] = (count + 1 if at - last < FLAP_WITHIN_S else 1, at)
     elif shown or person.id in model.leaving:
         return
     elif at_once:
         set_automatic(model, person, Layer.REGISTRATION, Entry(OFFLINE, source, at), at, out)
     else:
         count, last = model.flaps.get(person.id, (0, 0.0))
-        flaps = min(count, FLAPS_COUNTED) if at - last < FLAP_WITHIN_S else 0
+        flaps = min(count + 1, FLAPS_COUNTED) if at - last < FLAP_WITHIN_S else 0
+        model.flaps[person.id] = (flaps, at)
         due = at + AWAY_S * 2**flaps
         model.leaving[person.id] = due
         model.ends.add(due, person.id)

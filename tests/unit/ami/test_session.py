@@ -120,16 +120,27 @@ def test_listing_that_cannot_be_read_is_not_believed(
     assert capsys.readouterr().out.count("cannot be read") == 1
 
 
-def test_server_without_parking_is_said_once(
-    ami: FakeAmi, sock: socket.socket, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        pytest.param("Invalid/unknown command: ParkedCalls.", "is res_parking loaded", id="no module"),
+        pytest.param("Permission denied", "write = call,system in manager.conf", id="no right"),
+    ],
+)
+def test_server_that_lists_nothing_is_said_once(
+    ami: FakeAmi, sock: socket.socket, capsys: pytest.CaptureFixture[str], said: str, remedy: str
 ) -> None:
-    """The module may be loaded later, so it is asked for again."""
-    refusal = {"Response": "Error", "Message": "Invalid/unknown command"}
-    ami.answer = lambda a: message(**refusal, ActionID=a["ActionID"]) if a["Action"] == "ParkedCalls" else None
+    """With what mends it; the module may be loaded later, so it is asked for again."""
+
+    def answer(action: dict[str, str]) -> bytes | None:
+        refused = message(Response="Error", ActionID=action["ActionID"], Message=said)
+        return refused if action["Action"] == "ParkedCalls" else None
+
+    ami.answer = answer
     posted = Posted(2, lambda count: ami.send(message(Event="UnParkedCall")))
     follow(ami, sock, posted)
     assert [each.calls for each in posted] == [None, None]
-    assert capsys.readouterr().out.count("is res_parking loaded") == 1
+    assert capsys.readouterr().out.count(remedy) == 1
 
 
 def test_wrong_secret_is_an_error_that_names_the_place_but_not_the_secret(ami: FakeAmi, sock: socket.socket) -> None:
