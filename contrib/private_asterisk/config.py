@@ -120,7 +120,15 @@ def whole_hints(users: Iterable[str]) -> dict[str, str]:
     return {f"whole-{user}": f"Stasis:presence-{user},CustomPresence:{user}" for user in users}
 
 
-def files(ports: Ports, login: Login, *, phones: Iterable[str], hints: Mapping[str, str], moh: Path) -> dict[str, str]:
+def files(
+    ports: Ports,
+    login: Login,
+    *,
+    phones: Iterable[str],
+    hints: Mapping[str, str],
+    moh: Path,
+    always_there: bool = False,
+) -> dict[str, str]:
     """Make all files but asterisk.conf and modules.conf, which name folders of the tree.
 
     Args:
@@ -129,6 +137,7 @@ def files(ports: Ports, login: Login, *, phones: Iterable[str], hints: Mapping[s
         phones: names of the endpoints.
         hints: further hints of the context `hints`: extension to what follows `hint,`.
         moh: folder with the music on hold.
+        always_there: whether phones can be reached without being registered.
     """
     general = "[general]\n"
     return (
@@ -148,7 +157,7 @@ def files(ports: Ports, login: Login, *, phones: Iterable[str], hints: Mapping[s
             "confbridge.conf": general + "[default_user]\ntype=user\nquiet=yes\n[default_bridge]\ntype=bridge\n",
             "features.conf": general + "transferdigittimeout=1\n[featuremap]\nblindxfer=#1\natxfer=*2\nparkcall=#72\n",
             "indications.conf": general + "country=us\n[us]\ndescription=us\nringcadence=2000,4000\n" + TONES,
-            "pjsip.conf": pjsip(ports, phones),
+            "pjsip.conf": pjsip(ports, phones, always_there=always_there),
             "extensions.conf": extensions(hints),
         }
         | {f"{name}.conf": general for name in EMPTY.split()}
@@ -156,11 +165,12 @@ def files(ports: Ports, login: Login, *, phones: Iterable[str], hints: Mapping[s
     )
 
 
-def pjsip(ports: Ports, phones: Iterable[str]) -> str:
+def pjsip(ports: Ports, phones: Iterable[str], *, always_there: bool = False) -> str:
     """Make pjsip.conf: one endpoint, auth and aor for each phone, and one trunk.
 
     There is no `identify` for 127.0.0.1, or every local client would be that one endpoint. `remove_existing` with one
-    contact: a phone of an earlier test must not be rung.
+    contact: a phone of an earlier test must not be rung. Phones that are `always_there` have a contact where nobody
+    listens, so that Asterisk takes them for reachable without a registration.
     """
     address = f"bind=127.0.0.1:{ports.sip}\n"
     head = (
@@ -172,14 +182,15 @@ def pjsip(ports: Ports, phones: Iterable[str]) -> str:
         "[auth](!)\ntype=auth\nauth_type=userpass\n"
         "[aor](!)\ntype=aor\nmax_contacts=1\nremove_existing=yes\nminimum_expiration=2\n"
     )
+    there = "contact=sip:nobody@127.0.0.1:9\n" if always_there else ""
     trunk = _endpoint(TRUNK, "endpoint") + "context=from-trunk\nset_var=PRESENCE_USER=-\n"
-    return head + trunk + "".join(_endpoint(name, "phone") + _person(name) for name in phones)
+    return head + trunk + "".join(_endpoint(name, "phone", there) + _person(name) for name in phones)
 
 
-def _endpoint(name: str, template: str) -> str:
+def _endpoint(name: str, template: str, contact: str = "") -> str:
     return (
         f"[{name}](auth)\nusername={name}\npassword={phone_password(name)}\n"
-        f"[{name}](aor)\n"
+        f"[{name}](aor)\n{contact}"
         f"[{name}]({template})\nauth={name}\naors={name}\n"
     )
 

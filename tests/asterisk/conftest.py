@@ -76,6 +76,16 @@ def quick(request: pytest.FixtureRequest, tree_of: Callable[[int], Tree]) -> Ite
         yield server
 
 
+@pytest.fixture(scope="session", params=[22, 16], ids=["22", "16"])
+def staffed(request: pytest.FixtureRequest, tree_of: Callable[[int], Tree]) -> Iterator[PrivateAsterisk]:
+    """Start a server like `quick` on which nobody is offline, registered or not."""
+    phones = (*DEFAULT_PHONES, "555", "door", "anonymous")
+    tree = tree_of(request.param)
+    with PrivateAsterisk(request.param, hints=HINTS, phones=phones, always_there=True, tree=tree) as server:
+        shorten_prompts(server)
+        yield server
+
+
 @pytest.fixture
 def phone() -> Iterator[Callable[..., SipPhone]]:
     """Make registered phones, with the arguments of `SipPhone`; they hang up and unregister at the end."""

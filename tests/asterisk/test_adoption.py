@@ -29,9 +29,9 @@ HQ = "pbx:hq"
 
 
 @pytest.fixture(scope="module")
-def running(quick: PrivateAsterisk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def running(staffed: PrivateAsterisk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """Run one daemon for all tests here."""
-    with Daemon(tmp_path_factory.mktemp("adoption"), quick) as daemon:
+    with Daemon(tmp_path_factory.mktemp("adoption"), staffed) as daemon:
         yield daemon
         assert daemon.stop() == 0
 

@@ -14,9 +14,9 @@ from private_asterisk.phone import SipError
 
 
 @pytest.fixture(scope="module")
-def daemon(quick: PrivateAsterisk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def daemon(staffed: PrivateAsterisk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """Run one daemon for all tests here."""
-    with Daemon(tmp_path_factory.mktemp("clients"), quick) as daemon:
+    with Daemon(tmp_path_factory.mktemp("clients"), staffed) as daemon:
         yield daemon
         assert daemon.stop() == 0
 

@@ -32,9 +32,9 @@ ME = "phone:PJSIP/100"
 
 
 @pytest.fixture(scope="module")
-def daemon(quick: PrivateAsterisk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def daemon(staffed: PrivateAsterisk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """Run one daemon for all tests here."""
-    with Daemon(tmp_path_factory.mktemp("codes"), quick, extra=EXTRA) as daemon:
+    with Daemon(tmp_path_factory.mktemp("codes"), staffed, extra=EXTRA) as daemon:
         yield daemon
         assert daemon.stop() == 0
 
@@ -47,16 +47,16 @@ def fresh(daemon: Daemon) -> None:
 
 
 @pytest.fixture
-def alice(quick: PrivateAsterisk) -> Iterator[Listener]:
+def alice(staffed: PrivateAsterisk) -> Iterator[Listener]:
     """Register the phone of user 100, who has no special right."""
-    with Listener("100", quick) as phone:
+    with Listener("100", staffed) as phone:
         yield phone
 
 
 @pytest.fixture
-def boss(quick: PrivateAsterisk) -> Iterator[Listener]:
+def boss(staffed: PrivateAsterisk) -> Iterator[Listener]:
     """Register the phone of user 102, who may set others."""
-    with Listener("102", quick) as phone:
+    with Listener("102", staffed) as phone:
         yield phone
 
 
@@ -205,12 +205,12 @@ def test_asking_says_the_state_and_changes_nothing(
     assert daemon.history(user) == begin
 
 
-def test_second_phone_sets_the_state_of_its_person(daemon: Daemon, quick: PrivateAsterisk) -> None:
+def test_second_phone_sets_the_state_of_its_person(daemon: Daemon, staffed: PrivateAsterisk) -> None:
     """A listed endpoint with another name is the same user, and history tells which phone it was."""
-    with Listener("100-mobile", quick) as mobile:
+    with Listener("100-mobile", staffed) as mobile:
         assert mobile.say("*841") == ["digits/1", "activated"]
     assert daemon.history("100")[-1] == ("away", "phone:PJSIP/100-mobile")
-    assert lamps(quick, "100") == expected("away")
+    assert lamps(staffed, "100") == expected("away")
 
 
 # -- lamps as phones get them
@@ -218,12 +218,12 @@ def test_second_phone_sets_the_state_of_its_person(daemon: Daemon, quick: Privat
 
 @pytest.mark.parametrize("state", STATES, ids=str)
 def test_watchers_of_every_hint_see_what_was_dialled(
-    daemon: Daemon, quick: PrivateAsterisk, alice: Listener, state: str
+    daemon: Daemon, staffed: PrivateAsterisk, alice: Listener, state: str
 ) -> None:
     """Joined, whole and key hints by dialog, the joined one by presence, and text for a Digium phone."""
     looks = {"BUSY": ("confirmed", False), "ONHOLD": ("confirmed", True), "UNAVAILABLE": ("terminated", False)}
     key = f"*84{STATES[state]}100"
-    with SipPhone("108", quick) as bob, SipPhone("109", quick, user_agent="Digium D65") as digium:
+    with SipPhone("108", staffed) as bob, SipPhone("109", staffed, user_agent="Digium D65") as digium:
         numbers = ["100", "whole-100", "*76100", *(f"*84{digit}100" for digit in STATES.values())]
         dialogs = {number: bob.subscribe(number) for number in numbers}
         plain, text = bob.subscribe("100", "presence"), digium.subscribe("100", "presence")
@@ -272,15 +272,15 @@ REFUSED = {
 
 @pytest.mark.parametrize(("code", "reason"), REFUSED.items(), ids=REFUSED)
 def test_refused_code_changes_nothing_and_leaves_a_log_line(
-    daemon: Daemon, quick: PrivateAsterisk, alice: Listener, code: str, reason: str
+    daemon: Daemon, staffed: PrivateAsterisk, alice: Listener, code: str, reason: str
 ) -> None:
     """The error prompt is all that comes of it, and the log names channel and reason."""
     daemon.set("100", "away")
     begin, lines = (daemon.history("100"), daemon.history("101")), len(daemon.logged("code refused"))
     assert alice.say(code) == ["beeperr"]
     assert (daemon.history("100"), daemon.history("101")) == begin
-    assert lamps(quick, "100") == expected("away")
-    assert lamps(quick, "101") == expected(None)
+    assert lamps(staffed, "100") == expected("away")
+    assert lamps(staffed, "101") == expected(None)
     (line,) = daemon.logged("code refused")[lines:]
     assert line["channel"].startswith("PJSIP/100-")
     assert reason in line["reason"]
@@ -288,14 +288,14 @@ def test_refused_code_changes_nothing_and_leaves_a_log_line(
 
 
 @pytest.mark.parametrize("endpoint", ["555", "door", "anonymous"], ids=["excluded", "not-discovered", "anonymous"])
-def test_endpoint_that_is_nobody_is_refused(daemon: Daemon, quick: PrivateAsterisk, endpoint: str) -> None:
+def test_endpoint_that_is_nobody_is_refused(daemon: Daemon, staffed: PrivateAsterisk, endpoint: str) -> None:
     """A trunk, a door phone and the anonymous endpoint have no user, whatever their caller ID says."""
     lines = len(daemon.logged("code refused"))
-    with Listener(endpoint, quick) as phone:
+    with Listener(endpoint, staffed) as phone:
         assert phone.say("*78", from_user="100") == ["beeperr"]
     (line,) = daemon.logged("code refused")[lines:]
     assert line["channel"].startswith(f"PJSIP/{endpoint}-")
-    assert lamps(quick, "100") == expected(None)
+    assert lamps(staffed, "100") == expected(None)
     assert endpoint not in [user["user"] for user in daemon.ask("GET", "/users")]
 
 
@@ -307,13 +307,13 @@ def test_forged_caller_id_sets_the_state_of_the_endpoint(daemon: Daemon, alice: 
     assert alice.say("*76101", from_user="102") == ["beeperr"]
 
 
-def test_local_channel_is_refused(daemon: Daemon, quick: PrivateAsterisk) -> None:
+def test_local_channel_is_refused(daemon: Daemon, staffed: PrivateAsterisk) -> None:
     """A channel that no phone made belongs to nobody."""
     lines = len(daemon.logged("code refused"))
-    quick.ari("POST", "channels", endpoint="Local/*78@internal", extension="9000", context="internal", priority="1")
+    staffed.ari("POST", "channels", endpoint="Local/*78@internal", extension="9000", context="internal", priority="1")
     eventually(lambda: len(daemon.logged("code refused")) > lines, "a log line")
     assert daemon.logged("code refused")[-1]["channel"].startswith("Local/*78@internal-")
-    eventually(lambda: not quick.ari("GET", "channels").json(), "the call is over")
+    eventually(lambda: not staffed.ari("GET", "channels").json(), "the call is over")
 
 
 # -- when the caller is told
@@ -387,10 +387,10 @@ def test_prompt_without_a_recording_is_a_beep(daemon: Daemon, alice: Listener) -
     assert alice.say("*79") == ["do-not-disturb", "de-activated"]
 
 
-def test_codes_dialled_by_several_phones_at_once_are_all_served(daemon: Daemon, quick: PrivateAsterisk) -> None:
+def test_codes_dialled_by_several_phones_at_once_are_all_served(daemon: Daemon, staffed: PrivateAsterisk) -> None:
     """Five phones at the same moment, each gets its own."""
     users = ["103", "104", "105", "106", "107"]
-    phones = [Listener(user, quick) for user in users]
+    phones = [Listener(user, staffed) for user in users]
     try:
         for phone in phones:
             phone.register()
@@ -399,7 +399,7 @@ def test_codes_dialled_by_several_phones_at_once_are_all_served(daemon: Daemon, 
             call.wait_ended(10)
         assert [phone.prompts() for phone in phones] == [["digits/3", "activated"]] * 5
         for user in users:
-            assert lamps(quick, user) == expected("lunch")
+            assert lamps(staffed, user) == expected("lunch")
     finally:
         for phone, user in zip(phones, users, strict=True):
             phone.close()

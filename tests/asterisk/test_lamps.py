@@ -30,9 +30,9 @@ from private_asterisk import PrivateAsterisk, SipPhone, wait_until
 
 
 @pytest.fixture(scope="module")
-def daemon(quick: PrivateAsterisk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def daemon(staffed: PrivateAsterisk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """Run one daemon for all tests here."""
-    with Daemon(tmp_path_factory.mktemp("lamps"), quick) as daemon:
+    with Daemon(tmp_path_factory.mktemp("lamps"), staffed) as daemon:
         yield daemon
         assert daemon.stop() == 0
 
@@ -103,9 +103,9 @@ def test_bad_command_is_one_line_with_the_right_exit_code(
     assert daemon.history("100") == begin
 
 
-def test_end_after_a_time_fires_and_turns_the_lamp_off(daemon: Daemon, quick: PrivateAsterisk) -> None:
+def test_end_after_a_time_fires_and_turns_the_lamp_off(daemon: Daemon, staffed: PrivateAsterisk) -> None:
     """--for 2s: on, and by itself off within a second of the end; history tells why."""
-    with SipPhone("109", quick) as bob:
+    with SipPhone("109", staffed) as bob:
         lamp = bob.subscribe("100")
         done = daemon.cli("set", "100", "brb", "--for", "2s")
         assert done.returncode == 0
@@ -114,7 +114,7 @@ def test_end_after_a_time_fires_and_turns_the_lamp_off(daemon: Daemon, quick: Pr
         lamp.wait_for(lambda now: now.state == "terminated", 5)
         assert timedelta(0) <= datetime.now(UTC) - until < timedelta(seconds=1)
     assert daemon.history("100")[-2:] == [("brb", "cli"), ("available", "expiry")]
-    wait_lamps(quick, "100", None)
+    wait_lamps(staffed, "100", None)
 
 
 def test_end_is_taken_back_by_setting_the_state_again(daemon: Daemon) -> None:
@@ -179,20 +179,20 @@ def test_history_is_the_same_as_table_csv_and_json(daemon: Daemon) -> None:
     assert daemon.cli("history", "101", "--since", "2099-01-01", "--json").stdout.strip() == "[]"
 
 
-def test_reset_turns_lamps_off_and_the_next_change_lights_them_again(daemon: Daemon, quick: PrivateAsterisk) -> None:
+def test_reset_turns_lamps_off_and_the_next_change_lights_them_again(daemon: Daemon, staffed: PrivateAsterisk) -> None:
     """Before uninstalling: manual states go, every lamp is off, presence is not set."""
     daemon.set("100", "dnd")
     daemon.set("101", "lunch")
     done = daemon.cli("reset", "100")
     assert (done.returncode, done.stdout) == (0, "100: lamps set to off\n") or done.stdout.startswith("100")
-    assert lamps(quick, "100") == expected(None)
-    assert lamps(quick, "101") == expected("lunch")
+    assert lamps(staffed, "100") == expected(None)
+    assert lamps(staffed, "101") == expected("lunch")
     assert daemon.cli("reset", "--all").returncode == 0
     for user in ("100", "101"):
-        assert lamps(quick, user) == expected(None)
-        assert presence(quick, user).split(",")[0] == "not_set"
+        assert lamps(staffed, user) == expected(None)
+        assert presence(staffed, user).split(",")[0] == "not_set"
     daemon.set("100", "dnd")
-    assert lamps(quick, "100") == expected("dnd")
+    assert lamps(staffed, "100") == expected("dnd")
 
 
 def test_backup_is_a_whole_store_and_never_overwrites(daemon: Daemon, tmp_path: Path) -> None:
@@ -239,31 +239,31 @@ def test_tcp_refuses_a_host_that_is_not_this_machine(daemon: Daemon) -> None:
     assert requests.get(daemon.url + "/readyz", headers={"Host": "evil.example"}, timeout=5).status_code == 403
 
 
-def test_server_is_listed_with_version_and_transport(daemon: Daemon, quick: PrivateAsterisk) -> None:
+def test_server_is_listed_with_version_and_transport(daemon: Daemon, staffed: PrivateAsterisk) -> None:
     """REST over WebSocket on 22, HTTP on 16."""
     (hq,) = daemon.ask("GET", "/pbxs")
     assert (hq["name"], hq["connected"], hq["users_waiting"]) == ("hq", True, 0)
-    assert hq["version"].startswith(f"{quick.version}.")
-    assert hq["transport"] == ("websocket" if quick.version == 22 else "http")
+    assert hq["version"].startswith(f"{staffed.version}.")
+    assert hq["transport"] == ("websocket" if staffed.version == 22 else "http")
 
 
 # -- configuration
 
 
-def test_user_who_leaves_the_configuration_gets_the_lamps_off(daemon: Daemon, quick: PrivateAsterisk) -> None:
+def test_user_who_leaves_the_configuration_gets_the_lamps_off(daemon: Daemon, staffed: PrivateAsterisk) -> None:
     """A reload drops who is listed no more and excluded; who comes back finds the old state again."""
     daemon.set("101", "dnd")
     begin = len(daemon.logged("configuration reloaded"))
     daemon.write(PEOPLE + '[users]\nexclude = "101$"\n')
     done = daemon.cli("reload")
     assert (done.returncode, done.stderr) == (0, "")
-    wait_lamps(quick, "101", None)
-    eventually(lambda: presence(quick, "101").startswith("not_set"), "presence is not set")
+    wait_lamps(staffed, "101", None)
+    eventually(lambda: presence(staffed, "101").startswith("not_set"), "presence is not set")
     assert daemon.cli("show", "101").returncode == 1
     daemon.write(PEOPLE)
     daemon.send(signal.SIGHUP)
     eventually(lambda: len(daemon.logged("configuration reloaded")) == begin + 2, "reloaded by the signal")
-    wait_lamps(quick, "101", "dnd")
+    wait_lamps(staffed, "101", "dnd")
 
 
 @pytest.mark.parametrize(
@@ -311,50 +311,50 @@ def test_what_needs_a_restart_is_refused_by_a_reload(daemon: Daemon, key: str) -
     assert daemon.is_ready()
 
 
-def test_without_the_whole_lamp_it_is_turned_off_and_not_written(daemon: Daemon, quick: PrivateAsterisk) -> None:
+def test_without_the_whole_lamp_it_is_turned_off_and_not_written(daemon: Daemon, staffed: PrivateAsterisk) -> None:
     """[lamps] whole = false leaves the other lamps as they are."""
     daemon.set("100", "dnd")
     daemon.write(PEOPLE + "[lamps]\nwhole = false\n")
     try:
         assert daemon.cli("reload").returncode == 0
-        eventually(lambda: quick.device_state("Stasis:presence-100") in ("NOT_INUSE", "UNKNOWN"), "whole lamp off")
-        assert lamps(quick, "100", whole=False) == expected("dnd", whole=False)
+        eventually(lambda: staffed.device_state("Stasis:presence-100") in ("NOT_INUSE", "UNKNOWN"), "whole lamp off")
+        assert lamps(staffed, "100", whole=False) == expected("dnd", whole=False)
         daemon.set("100", "lunch")
-        assert quick.device_state("Stasis:presence-100") in ("NOT_INUSE", "UNKNOWN")
+        assert staffed.device_state("Stasis:presence-100") in ("NOT_INUSE", "UNKNOWN")
     finally:
         daemon.write(PEOPLE)
         assert daemon.cli("reload").returncode == 0
-    wait_lamps(quick, "100", "lunch")
+    wait_lamps(staffed, "100", "lunch")
 
 
-def test_state_of_ones_own_gets_its_lamp_and_code(daemon: Daemon, quick: PrivateAsterisk) -> None:
+def test_state_of_ones_own_gets_its_lamp_and_code(daemon: Daemon, staffed: PrivateAsterisk) -> None:
     """A state that the configuration adds is set, shown and removed again."""
     extra = '[[state]]\nid = "training"\ndigit = 7\njoined = "BUSY"\nexpires = "1h"\n'
     daemon.write(PEOPLE + extra)
     try:
         assert daemon.cli("reload").returncode == 0
         daemon.set("100", "training")
-        assert quick.device_state("Custom:training-100") == "INUSE"
-        assert quick.device_state("Custom:presence-100") == "BUSY"
+        assert staffed.device_state("Custom:training-100") == "INUSE"
+        assert staffed.device_state("Custom:presence-100") == "BUSY"
         assert daemon.show("100")["until"] is not None
-        with SipPhone("100", quick) as phone:
+        with SipPhone("100", staffed) as phone:
             phone.dial("*847").wait_ended()
         assert daemon.state("100") == "available"
         daemon.set("100", "training")
     finally:
         daemon.write(PEOPLE)
         assert daemon.cli("reload").returncode == 0
-    eventually(lambda: quick.device_state("Custom:training-100") == "NOT_INUSE", "the lamp of a removed state")
-    wait_lamps(quick, "100", None)
+    eventually(lambda: staffed.device_state("Custom:training-100") == "NOT_INUSE", "the lamp of a removed state")
+    wait_lamps(staffed, "100", None)
 
 
-def test_stopped_daemon_leaves_lamps_and_removes_its_socket(quick: PrivateAsterisk, tmp_path: Path) -> None:
+def test_stopped_daemon_leaves_lamps_and_removes_its_socket(staffed: PrivateAsterisk, tmp_path: Path) -> None:
     """SIGTERM ends it with 0 within seconds; what was set stays lit, and the command line says what to do."""
-    other = Daemon(tmp_path, quick, app="other", extra='[users]\ndiscover = "PJSIP/(?P<user>108)"\n')
+    other = Daemon(tmp_path, staffed, app="other", extra='[users]\ndiscover = "PJSIP/(?P<user>108)"\n')
     with other:
         other.set("108", "dnd")
         assert other.stop() == 0
-    assert lamps(quick, "108") == expected("dnd")
+    assert lamps(staffed, "108") == expected("dnd")
     assert not (other.state_dir / "control.sock").exists()
     done = other.cli("show", "108")
     assert done.returncode == 3
