@@ -129,6 +129,7 @@ class _Channel:
     held_by: str = ""  # the channel that has this one on hold, or SOMEBODY
     held: float = 0.0  # since when
     talked_with: str = ""  # the channel that it was connected with last
+    dials_code: bool = False  # it is served by us, so nobody is talked to
 
 
 @dataclass(slots=True)
@@ -255,6 +256,17 @@ class Calls:
         one, other = self.channels[caller.id], self.channels[peer.id]
         one.linked, other.linked = other.id, one.id
         return touched | self._around(one) | self._around(other)
+
+    def dials_code(self, id_: str, name: str, at: float) -> Lines:
+        """Take that a channel dialled a code of ours: Asterisk counts it as a call, its user does not."""
+        channel = self.channels.get(id_)
+        if channel is None:
+            self.seen(ChannelInfo(id_, name, "Ring", ("", ""), ("", "")), at)
+            channel = self.channels[id_]
+        if channel.dials_code:
+            return set()
+        channel.dials_code = True
+        return self._around(channel)
 
     def reported(self, line: str, state: DeviceState) -> Lines:
         """Take what Asterisk says of a line."""
@@ -407,10 +419,9 @@ class Calls:
 
     def _view(self, line: str, channel: _Channel) -> CallView | None:
         device = self._device(line, channel)
-        state = _CALL.get(device)
-        if state is None:
+        state, bridge = _CALL.get(device), channel.bridge
+        if state is None or (channel.dials_code and bridge is None and not channel.linked):
             return None
-        bridge = channel.bridge
         if bridge is not None and bridge.is_room:
             since, room = bridge.members[channel.id], bridge.info.name or "conference"
             hold = "holding" if channel.holding else "held" if channel.held_by else ""

@@ -29,6 +29,12 @@ def on_channel(model: Model, event: ev.ChannelSeen, out: Outcome) -> None:
     _follow(model, event.pbx, calls_of(model, event.pbx).seen(event.channel, event.at), event.at, out)
 
 
+def on_code(model: Model, event: ev.CodeDialled, out: Outcome) -> None:
+    """Take that somebody sets a state by phone, which is no call."""
+    lines = calls_of(model, event.pbx).dials_code(event.channel, event.name, event.at)
+    _follow(model, event.pbx, lines, event.at, out)
+
+
 def on_channel_gone(model: Model, event: ev.ChannelGone, out: Outcome) -> None:
     """Take the end of a channel."""
     _follow(model, event.pbx, calls_of(model, event.pbx).gone(event.channel, event.at), event.at, out)

@@ -181,7 +181,7 @@ _DISPATCH: dict[type, Callable[[Model, Any, Outcome], None]] = {
     ev.Started: on_started,
     ev.ConfigChanged: on_config,
     ev.EndpointsSeen: on_endpoints,
-    ev.CodeDialled: on_code,
+    ev.CodeDialled: _all(callstate.on_code, on_code),
     ev.PlaybackEnded: on_playback,
     ev.CallerLeft: on_caller_left,
     ev.LinkLost: _on_link_lost,

@@ -87,7 +87,15 @@ class Chance:
         return self._do(self._ringing(), "forward", lambda call: call.forward(self._dice.choice(("101", "102", "103"))))
 
     def _hang_up(self) -> str:
-        return self._do([call for name in PEOPLE for call in self._calls(name)], "hang up", Call.hangup)
+        deed = self._do([call for name in PEOPLE for call in self._calls(name)], "hang up", Call.hangup)
+        # 22.10.1 can crash when somebody parks a call whose other side has hung up in the same millisecond.
+        wait_until(self._is_settled, PATIENCE_S)
+        return deed
+
+    def _is_settled(self) -> bool:
+        """Tell whether the phones know of all calls that are over."""
+        channels = [each["name"].rpartition("-")[0] for each in self.office.server.ari("GET", "channels").json()]
+        return all(channels.count(f"PJSIP/{name}") >= len(self._calls(name)) for name in PEOPLE)
 
     def _hold(self) -> str:
         return self._do(self._talking(), "hold", Call.hold)

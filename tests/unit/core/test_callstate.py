@@ -159,6 +159,20 @@ def test_wrap_up_does_not_follow_what_was_no_conversation() -> None:
     assert state_of(model) == "available"
 
 
+def test_dialling_a_code_is_no_call() -> None:
+    """Asterisk's device is in use, as the line is; its user is on the phone with nobody."""
+    model = model_of()
+    ring = A._replace(state="Ring")
+    reduce(model, ev.ChannelSeen(AT, "hq", ring))
+    reduce(model, ev.CodeDialled(AT, "hq", A.id, A.name, ("state", "3"), ev.ClaimState.FRESH))
+    reduce(model, ev.LineSeen(AT, "hq", "PJSIP/100", DeviceState.INUSE))
+    reduce(model, ev.ChannelSeen(AT, "hq", A))
+    assert (state_of(model), call_of(model)) == ("lunch", None)
+    assert model.calls["hq"].state("PJSIP/100") is DeviceState.INUSE
+    talk(model, A, B)
+    assert state_of(model) == "on-call"
+
+
 def test_next_call_ends_the_wrap_up() -> None:
     """And its end does not end that call."""
     model = model_of(replace(SETTINGS, wrap_up_s=30.0))
