@@ -42,7 +42,9 @@ def test_application_watches_lamps_by_name_only(linked: tuple[Daemon, Proxy]) ->
     daemon, _ = linked
     users = [user["user"] for user in daemon.ask("GET", "/users")]
     wanted = {f"Custom:{kind}-{user}" for user in users for kind in (*STATES, "presence")}
-    wanted |= {f"PJSIP/{user}" for user in users} | {f"park:{number}@parkedcalls" for number in range(701, 721)}
+    wanted |= {f"PJSIP/{user}" for user in (*users, "100-mobile")} | {
+        f"park:{number}@parkedcalls" for number in range(701, 721)
+    }
     eventually(lambda: wanted <= set(application(daemon.server)["device_names"]), "watched")
     every = "__AST_CHANNEL_ALL_TOPIC"  # how Asterisk names the source `channel:`
     eventually(lambda: application(daemon.server)["channel_ids"] == [every], "the reader channel is gone")
