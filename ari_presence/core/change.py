@@ -30,7 +30,8 @@ def set_manual(
     user.hushed = False
     if entry is not None and entry.until is not None:
         model.ends.add(entry.until, user.id)
-    layer, now, _ = user.effective(model.settings.states)
+    # What was set is told even where a call hides it; what was removed, by what shows then.
+    layer, now = (Layer.MANUAL, entry) if entry is not None else user.effective(model.settings.states)[:2]
     record = Record(at, user.id, now.state, layer, source, now.until, now.message)
     out.commands.append(Save(user.id, entry, record, request, before))
     out.touched.add(user.id)

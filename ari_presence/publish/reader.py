@@ -5,6 +5,7 @@ The channel is made when it is needed, removed when all is right, and done witho
 
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
+from itertools import cycle
 from typing import Protocol
 
 import structlog
@@ -21,6 +22,12 @@ EXISTS = 409
 log = structlog.get_logger(__name__)
 
 Values = list[DeviceState | None]
+
+
+def reader_ids(app: str) -> Iterator[tuple[str, str]]:
+    """Give the id of the next reader channel and that of the last, in turn: Asterisk takes a moment to hang one up."""
+    one, other = f"{app}-reader", f"{app}-reader-2"
+    return cycle(((one, other), (other, one)))
 
 
 class Submit(Protocol):
@@ -41,11 +48,21 @@ class _State(Enum):
 class LampReader:
     """Chooses how lamps are read during one session."""
 
-    def __init__(self, pbx: str, app: str, submit: Submit, *, over_websocket: bool, one_by_one: bool = False) -> None:
-        """Begin without a channel; stay so with `one_by_one`."""
+    def __init__(
+        self,
+        pbx: str,
+        app: str,
+        ids: Iterator[tuple[str, str]],
+        submit: Submit,
+        *,
+        over_websocket: bool,
+        one_by_one: bool = False,
+    ) -> None:
+        """Begin without a channel; stay so with `one_by_one`. `ids` are those of `reader_ids`, for all sessions."""
         self._pbx = pbx
         self._app = app
-        self._channel = f"{app}-reader"
+        self._ids = ids
+        self._channel = ""
         self._submit = submit
         self._over_websocket = over_websocket
         self._state = _State.FAILED if one_by_one else _State.NONE
@@ -56,7 +73,9 @@ class LampReader:
             self._state = _State.NONE
         elif reads > SINGLE_READS and self._state is _State.NONE:
             self._state = _State.MAKING
-            self._submit(list(lamps.make_reader(self._channel, self._app)), self._made, urgent=True)
+            self._channel, last = next(self._ids)
+            requests = [lamps.drop_reader(last), *lamps.make_reader(self._channel, self._app)]
+            self._submit(requests, self._made, urgent=True)
         return self._state is not _State.MAKING
 
     def _made(self, responses: list[Response]) -> None:

@@ -127,7 +127,7 @@ def files(
     phones: Iterable[str],
     hints: Mapping[str, str],
     moh: Path,
-    always_there: bool = False,
+    contact_port: int = 0,
 ) -> dict[str, str]:
     """Make all files but asterisk.conf and modules.conf, which name folders of the tree.
 
@@ -137,7 +137,7 @@ def files(
         phones: names of the endpoints.
         hints: further hints of the context `hints`: extension to what follows `hint,`.
         moh: folder with the music on hold.
-        always_there: whether phones can be reached without being registered.
+        contact_port: where phones can be reached without being registered; 9 is nobody, 0 is nowhere.
     """
     general = "[general]\n"
     return (
@@ -157,7 +157,7 @@ def files(
             "confbridge.conf": general + "[default_user]\ntype=user\nquiet=yes\n[default_bridge]\ntype=bridge\n",
             "features.conf": general + "transferdigittimeout=1\n[featuremap]\nblindxfer=#1\natxfer=*2\nparkcall=#72\n",
             "indications.conf": general + "country=us\n[us]\ndescription=us\nringcadence=2000,4000\n" + TONES,
-            "pjsip.conf": pjsip(ports, phones, always_there=always_there),
+            "pjsip.conf": pjsip(ports, phones, contact_port=contact_port),
             "extensions.conf": extensions(hints),
         }
         | {f"{name}.conf": general for name in EMPTY.split()}
@@ -165,12 +165,12 @@ def files(
     )
 
 
-def pjsip(ports: Ports, phones: Iterable[str], *, always_there: bool = False) -> str:
+def pjsip(ports: Ports, phones: Iterable[str], *, contact_port: int = 0) -> str:
     """Make pjsip.conf: one endpoint, auth and aor for each phone, and one trunk.
 
     There is no `identify` for 127.0.0.1, or every local client would be that one endpoint. `remove_existing` with one
-    contact: a phone of an earlier test must not be rung. Phones that are `always_there` have a contact where nobody
-    listens, so that Asterisk takes them for reachable without a registration.
+    contact: a phone of an earlier test must not be rung. With a `contact_port` all phones have a contact there, so that
+    Asterisk takes them for reachable without a registration.
     """
     address = f"bind=127.0.0.1:{ports.sip}\n"
     head = (
@@ -182,7 +182,7 @@ def pjsip(ports: Ports, phones: Iterable[str], *, always_there: bool = False) ->
         "[auth](!)\ntype=auth\nauth_type=userpass\n"
         "[aor](!)\ntype=aor\nmax_contacts=1\nremove_existing=yes\nminimum_expiration=2\n"
     )
-    there = "contact=sip:nobody@127.0.0.1:9\n" if always_there else ""
+    there = f"contact=sip:phone@127.0.0.1:{contact_port}\n" if contact_port else ""
     trunk = _endpoint(TRUNK, "endpoint") + "context=from-trunk\nset_var=PRESENCE_USER=-\n"
     return head + trunk + "".join(_endpoint(name, "phone", there) + _person(name) for name in phones)
 

@@ -11,13 +11,13 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from private_asterisk.packages import PackagesError, find_asterisk
-from private_asterisk.phone import Shown, SipError, SipPhone
+from private_asterisk.phone import Call, Shown, SipError, SipPhone, Subscription
 from private_asterisk.presence import Daemon
 from private_asterisk.server import PrivateAsterisk, StartError, wait_until
 
@@ -29,6 +29,9 @@ DIGIUM = "Digium demo"  # only a User-Agent with this word gets the text of a pr
 STEP_TIMEOUT_S = 10.0
 LINE = "{:<44} {:<10} {:<9} {:<14} {}"
 HEAD = LINE.format("", "lamp 100", "*842100", "note", "text")
+CALL_LINE = "{:<44} {:<12} {:<12} {}"
+CALL_HEAD = CALL_LINE.format("", "whole-100", "group-sales", "parked-100")
+PARK = "700"
 ACCOUNT = """
 [{name}](presence-phone)
 auth={name}
@@ -54,6 +57,7 @@ USERS = """
 id = "100"
 name = "Alice Example"
 endpoints = ["PJSIP/100", "PJSIP/100-mobile"]
+groups = ["sales"]
 """
 
 
@@ -76,6 +80,7 @@ class SampleAsterisk(PrivateAsterisk):
         texts |= {name: (ROOT / "dialplan" / name).read_text() for name in DIALPLAN}
         texts["ari.conf"] = texts["ari.conf"].replace("CHANGE-ME", self.ari_password)
         texts["http.conf"] = re.sub(r"(?m)^bindport=.*", f"bindport={self.http_port}", texts["http.conf"])
+        texts["extensions.conf"] = texts["extensions.conf"].replace(";include => parkedcalls", "include => parkedcalls")
         texts["pjsip.conf"] = self._pjsip(texts["pjsip.conf"])
         for name, text in texts.items():
             (self.folder / "etc" / name).write_text(text)
@@ -128,9 +133,16 @@ MEETING = Look("on", "off", "On the phone", "dnd meeting Board room")
 
 
 def _lit(shown: Shown) -> str:
+    if shown.state == "early":
+        return "flashing"
     if shown.state != "confirmed":
         return "off"
     return "on, hold" if shown.hold else "on"
+
+
+def _columns(lamps: Sequence[Subscription]) -> tuple[str, ...]:
+    states = [lamp.state() for lamp in lamps]
+    return tuple(_lit(state) if state is not None else "?" for state in states)
 
 
 class Demo:
@@ -230,6 +242,44 @@ class Demo:
         self.step("Asterisk restarted", LUNCH, self.restart_asterisk)
         self.dialled("*840", "back to available", OFF)
 
+    def play_calls(self, guest: SipPhone) -> None:
+        """Go through a call: what the person, the group and the parked call show."""
+        lamps = [self.watcher.subscribe(number) for number in ("whole-100", "group-sales", "parked-100")]
+        print(f"\n{WATCHER} watches the person 100, the group of 100, and the calls that 100 parked\n\n{CALL_HEAD}")
+        print("-" * (len(CALL_HEAD) + 6))
+
+        def step(what: str, act: Callable[[], object], *wanted: str) -> None:
+            problem = ""
+            try:
+                act()
+            except (SipError, RuntimeError) as error:
+                problem = str(error)
+            self.watcher.agent.wait(lambda: _columns(lamps) == wanted, STEP_TIMEOUT_S)
+            now = _columns(lamps)
+            if now != wanted:
+                problem = problem or f"it should be {', '.join(wanted)}"
+            print(CALL_LINE.format(what, *now).rstrip() + (f"   <-- FAILED: {problem}" if problem else ""), flush=True)
+            self.failures += bool(problem)
+
+        calls: list[Call] = []
+        step("(at the beginning)", lambda: None, "off", "off", "off")
+        step(f"{guest.user} calls 100", lambda: calls.append(guest.dial(CALLER)), "flashing", "on", "off")
+        step("100 answers", lambda: calls.append(self.caller.wait_ringing().answer()), "on", "on", "off")
+        self._say("show", CALLER)
+        step("100 presses hold", lambda: calls[1].hold(), "on, hold", "on", "off")
+        step("100 parks the call", lambda: calls[1].refer(PARK), "off", "off", "flashing")
+        wait_until(lambda: "701" in self.command("parking"), STEP_TIMEOUT_S)
+        self._say("parking")
+        step(f"{WATCHER} dials 701 and has it", lambda: calls.append(self.watcher.dial("701")), "off", "off", "off")
+        step("it is over", calls[0].hangup, "off", "off", "off")
+
+    def _say(self, *words: str) -> None:
+        try:
+            text = self.command(*words)
+        except RuntimeError as error:
+            text, self.failures = str(error), self.failures + 1
+        print("\n".join(f"  {line}" for line in (f"$ ari-presence {' '.join(words)}", *text.splitlines())), flush=True)
+
     def invite(self) -> None:
         """Say what can be tried."""
         program = f"{Path(sys.executable).parent / 'ari-presence'} --config {self.daemon.config}"
@@ -279,6 +329,7 @@ def _play(stop: threading.Event, *, once: bool) -> int:
         watcher = stack.enter_context(SipPhone(WATCHER, server, password=password, user_agent=DIGIUM))
         demo = Demo(server, daemon, caller, watcher)
         demo.play()
+        demo.play_calls(stack.enter_context(SipPhone(GUESTS[0], server, password=password)))
         if demo.failures:
             print(f"\n{demo.failures} steps failed; the daemon said:\n{daemon.log()}\nAsterisk said:\n{server.log()}")
         if not once:

@@ -57,7 +57,7 @@ class PrivateAsterisk:
         config: Mapping[str, str] | None = None,
         phones: Iterable[str] = config.DEFAULT_PHONES,
         hints: Mapping[str, str] | None = None,
-        always_there: bool = False,
+        contact_port: int = 0,
         tree: Tree | None = None,
     ) -> None:
         """Write the configuration; nothing is started yet.
@@ -68,7 +68,7 @@ class PrivateAsterisk:
             config: file name to text, in place of the text made here.
             phones: names of the endpoints; the password of each is `config.phone_password`.
             hints: further hints in the context `hints`: extension to what follows `hint,`.
-            always_there: whether Asterisk takes phones for reachable that are not registered.
+            contact_port: where phones are that are not registered: 9 is nobody, 0 makes them offline.
             tree: files to use; default those that `find_asterisk` gives for the version.
         """
         self.version = version
@@ -82,7 +82,7 @@ class PrivateAsterisk:
         self._overrides = dict(config or {})
         self._phones = tuple(phones)
         self._hints = dict(hints or {})
-        self._always_there = always_there
+        self._contact_port = contact_port
         self._process: subprocess.Popen[bytes] | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
         self._make_folders()
@@ -241,7 +241,7 @@ class PrivateAsterisk:
         login = config.Login(self.ari_user, self.ari_password)
         moh = self.folder / "moh"
         made = config.files(
-            self._ports, login, phones=self._phones, hints=self._hints, moh=moh, always_there=self._always_there
+            self._ports, login, phones=self._phones, hints=self._hints, moh=moh, contact_port=self._contact_port
         )
         made["modules.conf"] = config.modules(self._tree.modules())
         made["asterisk.conf"] = self._asterisk_conf()

@@ -81,7 +81,7 @@ def staffed(request: pytest.FixtureRequest, tree_of: Callable[[int], Tree]) -> I
     """Start a server like `quick` on which nobody is offline, registered or not."""
     phones = (*DEFAULT_PHONES, "555", "door", "anonymous")
     tree = tree_of(request.param)
-    with PrivateAsterisk(request.param, hints=HINTS, phones=phones, always_there=True, tree=tree) as server:
+    with PrivateAsterisk(request.param, hints=HINTS, phones=phones, contact_port=9, tree=tree) as server:
         shorten_prompts(server)
         yield server
 

@@ -72,8 +72,8 @@ def test_baresip_parks_a_call_and_takes_it_back(daemon: Daemon, pair: tuple[Bare
     caller, callee = pair
     talk(daemon, caller, callee)
     callee.command("transfer", f"sip:700@127.0.0.1:{daemon.server.sip_port}")
-    callee.hangup()
     eventually(lambda: daemon.state("104") == "on-hold", "parked")
+    callee.hangup()
     shown(daemon, u105="available")
     taken = [n for n in range(701, 721) if daemon.server.device_state(f"park:{n}@parkedcalls") == "INUSE"]
     callee.dial(str(taken[0]))

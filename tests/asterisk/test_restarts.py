@@ -35,7 +35,7 @@ NOTICED_S = 5.5  # 4 s without a frame, read every half second, and a busy machi
 @pytest.fixture(scope="module", params=[22, 16], ids=["22", "16"])
 def victim(request: pytest.FixtureRequest, tree_of: Trees) -> Iterator[PrivateAsterisk]:
     """Start a server of this module, which each test finds running and may leave in any state."""
-    with PrivateAsterisk(request.param, always_there=True, tree=tree_of(request.param)) as server:
+    with PrivateAsterisk(request.param, contact_port=9, tree=tree_of(request.param)) as server:
         shorten_prompts(server)
         yield server
 
@@ -436,7 +436,7 @@ def test_many_users_are_right_within_five_seconds(tree_of: Trees, tmp_path: Path
     users = [str(2000 + number) for number in range(count)]
     states = ["dnd", "lunch", "out"]
     with (
-        PrivateAsterisk(version, phones=users, always_there=True, tree=tree_of(version)) as server,
+        PrivateAsterisk(version, phones=users, contact_port=9, tree=tree_of(version)) as server,
         Daemon(tmp_path, server) as daemon,
     ):
         with ThreadPoolExecutor(8) as pool:

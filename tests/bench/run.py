@@ -2,7 +2,7 @@
 
     make bench                     about ten minutes, most of it with 10,000 users
     make bench ARGS=--quick        smaller counts, about two minutes
-    make bench ARGS="--only dial"  some parts only: dial, write, scale, reconnect
+    make bench ARGS="--only dial"  some parts only: dial, write, reconnect, calls, scale
 
 The exit code says whether everything could be measured, never whether it was fast enough.
 """
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import calls
 import dialling
 import scale
 import writing
@@ -35,10 +36,12 @@ class Counts:
     idle_s: float
     reconnect22: int
     reconnect16: int
+    callers: int
+    calls_s: float
 
 
-FULL = Counts(200, 100, 1500, 10_000, 30, 1000, 200)
-QUICK = Counts(40, 20, 300, 1000, 5, 300, 100)
+FULL = Counts(200, 100, 1500, 10_000, 30, 1000, 200, 1000, 60)
+QUICK = Counts(40, 20, 300, 1000, 5, 300, 100, 200, 10)
 
 
 def parts(counts: Counts) -> dict[str, list[Callable[[], Iterator[Row]]]]:
@@ -50,6 +53,7 @@ def parts(counts: Counts) -> dict[str, list[Callable[[], Iterator[Row]]]]:
             lambda: scale.reconnect(22, counts.reconnect22),
             lambda: scale.reconnect(16, counts.reconnect16),
         ],
+        "calls": [lambda: calls.measure(counts.callers, counts.calls_s)],
         "scale": [lambda: scale.measure(counts.users, counts.idle_s)],
     }
 

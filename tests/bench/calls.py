@@ -1,0 +1,225 @@
+"""Calls: how fast events are followed, at what cost, and how soon the whole lamp is written.
+
+Real calls between 1,000 phones, which are one answering sipp. The floor is what the same server sends to a reader that only
+counts; the cost is the processor time of the whole daemon.
+"""
+
+import json
+import socket
+import statistics
+import subprocess
+import threading
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import requests
+import websocket
+from table import Row, amount, limited
+
+from ari_presence.ari.connect import CALL_SOURCES, UNUSED_EVENTS
+from private_asterisk import PrivateAsterisk, wait_until
+from private_asterisk.packages import find_clients
+from private_asterisk.presence import Daemon
+
+TALK_S = 3
+AT_ONCE = 0.4  # of all users, as callers; as many others are called
+BUSY = {"INUSE", "RINGING", "RINGINUSE", "ONHOLD", "BUSY"}
+SHOWN_BUSY = {"on-call", "ringing", "on-hold", "in-conference"}
+
+
+class Reader:
+    """A client that only counts call events, and notes when lines and the lamps of their users change."""
+
+    def __init__(self, server: PrivateAsterisk, lamps: list[str]) -> None:
+        """Subscribe and begin to read."""
+        self.count = 0
+        self.late: list[tuple[float, float]] = []  # (when, seconds from the event to the written lamp)
+        self._changed: dict[str, float] = {}
+        self._ended = False
+        login = b64encode(f"{server.ari_user}:{server.ari_password}".encode()).decode()
+        url = f"ws://127.0.0.1:{server.http_port}/ari/events?app=counting"
+        self._link = websocket.create_connection(
+            url, header=[f"Authorization: Basic {login}"], timeout=30, skip_utf8_validation=True
+        )
+        unwanted = {"disallowed": [{"type": name} for name in UNUSED_EVENTS]}
+        server.ari("PUT", "applications/counting/eventFilter", unwanted)
+        sources = [*CALL_SOURCES, *(f"deviceState:Stasis:presence-{user}" for user in lamps)]
+        for first in range(0, len(sources), 100):
+            body = {"eventSource": sources[first : first + 100]}
+            server.ari("POST", "applications/counting/subscription", body)
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End."""
+        self._ended = True
+        self._link.shutdown()
+        self._thread.join(5)
+
+    def _read(self) -> None:
+        while not self._ended:
+            try:
+                data = self._link.recv_data()[1]
+            except (websocket.WebSocketException, OSError):
+                return
+            now = time.monotonic()
+            if b'"DeviceStateChanged"' in data:
+                user = json.loads(data)["device_state"]["name"].rpartition("-")[2]
+                began = self._changed.pop(user, None)
+                if began is not None:
+                    self.late.append((now, now - began))
+                continue
+            self.count += 1
+            if b'"ChannelStateChange"' in data and b'"Ringing"' in data:
+                name = json.loads(data)["channel"]["name"]
+                self._changed[name.partition("/")[2].rpartition("-")[0]] = now
+
+
+@contextmanager
+def _answering(folder: Path) -> Iterator[int]:
+    """Run a sipp that answers every call; gives its port."""
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    words = [*find_clients().command("usr/bin/sipp"), "-sn", "uas", "-i", "127.0.0.1", "-p", str(port)]
+    words += ["-mi", "127.0.0.1", "-nostdin", "-nd", "-timeout", "600s"]
+    null = subprocess.DEVNULL
+    environment = {"TERM": "dumb", "LC_ALL": "C.UTF-8"}
+    process = subprocess.Popen(words, cwd=folder, env=environment, stdin=null, stdout=null, stderr=null)
+    try:
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+class Caller:
+    """Makes calls at a rate, one after another between other people, and lets each last `TALK_S`."""
+
+    def __init__(self, server: PrivateAsterisk, users: list[str]) -> None:
+        """Prepare."""
+        self._server = server
+        half = len(users) // 2
+        self._pairs = list(zip(users[:half], users[half:], strict=False))
+        self._next = 0
+
+    def call(self, session: requests.Session, seconds: int) -> None:
+        """Make one call."""
+        one, other = self._pairs[self._next % len(self._pairs)]
+        self._next += 1
+        body = {"variables": {"TIMEOUT(absolute)": str(seconds)}}
+        query = {"endpoint": f"PJSIP/{one}", "extension": other, "context": "internal", "priority": "1"}
+        session.post(f"{self._server.url}/ari/channels", params=query, json=body, timeout=30).raise_for_status()
+
+    def load(self, seconds: float) -> float:
+        """Make calls as fast as the server takes them, at most so many at once; gives calls a second."""
+        limit = int(len(self._pairs) * 2 * AT_ONCE)
+        with requests.Session() as session:
+            session.auth = (self._server.ari_user, self._server.ari_password)
+            began, made = time.monotonic(), 0
+            while (elapsed := time.monotonic() - began) < seconds:
+                self.call(session, TALK_S)
+                made += 1
+                time.sleep(max(0.0, made * TALK_S / limit - elapsed))
+            return made / (time.monotonic() - began)
+
+    def stay(self, count: int, seconds: int) -> None:
+        """Make calls that last."""
+        with requests.Session() as session:
+            session.auth = (self._server.ari_user, self._server.ari_password)
+            for _ in range(count):
+                self.call(session, seconds)
+
+
+def _wrong(server: PrivateAsterisk, daemon: Daemon, users: list[str]) -> list[str]:
+    """Name the users of whom the daemon says something else than Asterisk's device state, or the whole lamp does."""
+    shown = {row["user"]: row["state"] for row in daemon.ask("GET", "/users")}
+    wrong = []
+    with requests.Session() as session:
+        session.auth = (server.ari_user, server.ari_password)
+        for user in users:
+            line, lamp = (
+                session.get(f"{server.url}/ari/deviceStates/{device}", timeout=10).json()["state"]
+                for device in (f"PJSIP%2F{user}", f"Stasis:presence-{user}")
+            )
+            busy = line in BUSY
+            if (shown[user] in SHOWN_BUSY) is not busy or (lamp in BUSY) is not busy:
+                wrong.append(f"{user}: {shown[user]}, lamp {lamp}, line {line}")
+    return wrong
+
+
+def measure(users: int, seconds: float) -> Iterator[Row]:
+    """Measure on Asterisk 22."""
+    names = [str(number) for number in range(10_000, 10_000 + users)]
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        server = PrivateAsterisk(22, phones=names, contact_port=stack.enter_context(_answering(folder)))
+        stack.enter_context(server)
+        caller, alone = Caller(server, names), Reader(server, [])
+        caller.load(min(seconds, 10.0))
+        floor = _rate(alone, caller, min(seconds, 10.0))
+        alone.close()
+        wait_until(lambda: not server.ari("GET", "channels").json(), 30)
+        daemon = stack.enter_context(Daemon(server)).wait_ready(60)
+        yield from _followed(server, daemon, caller, names, seconds, floor)
+
+
+def _rate(reader: Reader, caller: Caller, seconds: float) -> float:
+    before, began = reader.count, time.monotonic()
+    caller.load(seconds)
+    return (reader.count - before) / (time.monotonic() - began)
+
+
+def _followed(
+    server: PrivateAsterisk, daemon: Daemon, caller: Caller, names: list[str], seconds: float, floor: float
+) -> Iterator[Row]:
+    reader = Reader(server, names)
+    caller.load(TALK_S)  # until as many calls end as begin
+    used, before, began = daemon.cpu_s(), reader.count, time.monotonic()
+    calls = caller.load(seconds)
+    elapsed, events = time.monotonic() - began, reader.count - before
+    used = daemon.cpu_s() - used
+    rate = events / elapsed
+    where = f"{len(names):,} users, {calls:.0f} calls/s for {elapsed:.0f} s"
+    yield Row(f"{where}: events", amount(rate, "/s"), f"{amount(floor, '/s')} to a reader alone", f"{rate / floor:.2f}")
+    yield limited(f"{where}: daemon, for 1,000 events/s", used / elapsed / rate * 1000, 0.1, unit="core")
+    late = [(when - began, delay * 1000) for when, delay in reader.late if when >= began]
+    delays = sorted(delay for _, delay in late)
+    yield limited(f"{where}: event to written whole lamp, median", statistics.median(delays), 5, unit="ms")
+    yield Row(f"{where}: event to written whole lamp, p99", amount(delays[int(len(delays) * 0.99)], "ms"))
+    first = statistics.median(delay for when, delay in late if when < elapsed / 4)
+    last = statistics.median(delay for when, delay in late if when > elapsed * 3 / 4)
+    yield Row(f"{where}: the same in the last quarter and in the first", amount(last, "ms"), amount(first, "ms"))
+    reader.close()
+    wait_until(lambda: not server.ari("GET", "channels").json(), 30)
+    caller.stay(len(names) // 4, 60)
+    right = wait_until(lambda: not _wrong(server, daemon, names), 20)
+    wrong = _wrong(server, daemon, names)
+    told = "; ".join(wrong[:3])
+    yield Row(
+        f"{len(names) // 2:,} of them in calls: states unlike Asterisk's {told}",
+        str(len(wrong)),
+        target="<= 0",
+        ok=right,
+    )
+    for channel in server.ari("GET", "channels").json():
+        server.ari("DELETE", f"channels/{channel['id']}")
+    right = wait_until(lambda: not _wrong(server, daemon, names), 20)
+    yield Row("all hung up: states unlike Asterisk's", str(len(_wrong(server, daemon, names))), target="<= 0", ok=right)
+    yield from _single(server, names, 100)
+
+
+def _single(server: PrivateAsterisk, names: list[str], count: int) -> Iterator[Row]:
+    """Measure one call after another, with nothing else going on."""
+    reader, caller = Reader(server, names), Caller(server, names)
+    for number in range(count):
+        caller.stay(1, 1)
+        wait_until(lambda number=number: len(reader.late) > number, 3, every_s=0.01)  # type: ignore[misc]
+    delays = sorted(delay * 1000 for _, delay in reader.late)
+    reader.close()
+    yield limited("one call at a time: event to written whole lamp, median", statistics.median(delays), 5, unit="ms")
+    yield Row("one call at a time: event to written whole lamp, p99", amount(delays[int(len(delays) * 0.99)], "ms"))
