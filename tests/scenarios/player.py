@@ -68,6 +68,10 @@ class Player:
                 break
         self._now = at
 
+    def pass_for(self, seconds: float) -> None:
+        """Let so many seconds pass."""
+        self.pass_until(self._now + seconds)
+
     def quiet(self, step: dict[str, Any], *, seconds: int = 0) -> None:
         """Be at a step of the recording, for so many seconds: what is asked for in doubt is answered with it."""
         for _ in range(seconds + 1):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ari_presence.core.calls import LIST_EVERY_S
 from tests.scenarios.player import Player, played
 
 DATA = Path(__file__).parent / "data" / "ari"
@@ -86,6 +87,30 @@ def test_recorded_call_is_known_from_any_step_on(path: Path) -> None:
 def _before(lines: Lines, step: int) -> str:
     """Give the time of the last event before a step."""
     return str(next(line["timestamp"] for line in reversed(lines[:step]) if "timestamp" in line))
+
+
+@pytest.mark.parametrize("path", RECORDINGS, ids=name)
+def test_listing_that_is_out_of_date_takes_nothing_back(path: Path) -> None:
+    """A listing asked for at a step and given when the next one is reached: what moved meanwhile stays as events told it."""
+    lines = read(path)
+    right: list[tuple[str, ...]] = []
+    played(lines, lambda player, step: right.append(_everybody(player, step)))
+    late: list[tuple[str, ...]] = []
+    before: list[dict[str, Any]] = []
+
+    def at_step(player: Player, step: dict[str, Any]) -> None:
+        for older in before:
+            player.quiet(older)
+        late.append(_everybody(player, step))
+        before[:] = [step]
+        player.pass_for(LIST_EVERY_S + 1)
+
+    played(lines, at_step)
+    assert late == right
+
+
+def _everybody(player: Player, step: dict[str, Any]) -> tuple[str, ...]:
+    return (step["step"], *(player.shown(user) for user in ("100", "101", "102", "103")))
 
 
 SHOWN = {
