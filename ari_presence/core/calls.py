@@ -188,6 +188,9 @@ class Calls:
             _release(other)
             touched |= self._around(other)
         self._leave(channel)
+        linked = self.channels.get(channel.linked)
+        if linked is not None and linked.linked == id_:
+            linked.linked = ""
         del self.channels[id_]
         self._unindex(channel)
         return touched
@@ -233,7 +236,6 @@ class Calls:
 
     def bridge_gone(self, bridge: str) -> Lines:
         """Take the end of a bridge."""
-        self._moves(bridge)
         ended = self.bridges.get(bridge)
         touched: Lines = set()
         for channel in self._members(ended):
@@ -254,6 +256,10 @@ class Calls:
         """Take that one channel calls another."""
         touched = self.seen(caller, at) | self.seen(peer, at)
         one, other = self.channels[caller.id], self.channels[peer.id]
+        before = self.channels.get(other.linked)
+        if before is not None and before is not one and before.linked == other.id:
+            before.linked = ""
+            touched |= self._around(before)
         one.linked, other.linked = other.id, one.id
         return touched | self._around(one) | self._around(other)
 
@@ -342,8 +348,6 @@ class Calls:
     def _listed_bridges(self, rows: Mapping[str, BridgeInfo], moved: set[str], at: float) -> Lines:
         touched: Lines = set()
         inside: dict[str, BridgeInfo] = {id_: row for row in rows.values() for id_ in row.members}
-        for id_ in self.bridges.keys() - rows.keys() - moved:
-            touched |= self.bridge_gone(id_)
         for channel in list(self.channels.values()):
             if channel.id in moved:
                 continue

@@ -266,8 +266,6 @@ class Publisher:
         wanted = self._host.desired(user)
         return wanted or (self._shown.get(user, self._layout.off), self._presences.get(user))
 
-    # --- reading ------------------------------------------------------------------------------------------------
-
     def _read(self, users: list[UserId], *, urgent: bool) -> None:
         """Read all lamps of some users, and their presence where that can be done."""
         self._reading.update(users)
