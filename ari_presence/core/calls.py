@@ -12,6 +12,7 @@ Sources: `ast_state_chan2dev` in `main/channel.c`, `chan_pjsip_devicestate` in `
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from math import inf
 from typing import NamedTuple
 
@@ -493,19 +494,18 @@ class Calls:
 
     def _next(self, channel: _Channel) -> Iterator[_Channel]:
         if channel.bridge is not None and not channel.bridge.is_room and channel.bridge.info.kind == "mixing":
-            yield from self._members(channel.bridge)
+            yield from self._members(channel.bridge, SEARCHED)
         if channel.pair is not None:
             yield from self._paired(channel)
 
     def _partner(self, channel: _Channel) -> _Channel | None:
         """Give the other of exactly two in a bridge, who can be held; through a Local channel nobody is (`core_local.c`)."""
-        members = self._members(channel.bridge)
-        others = [other for other in members if other is not channel and other.line is not None]
-        room = channel.bridge is not None and channel.bridge.info.creator == "ConfBridge"
-        return others[0] if len(members) == 2 and others and not room else None
+        if channel.bridge is None or len(channel.bridge.members) != 2 or channel.bridge.info.creator == "ConfBridge":
+            return None
+        return next((c for c in self._members(channel.bridge) if c is not channel and c.line is not None), None)
 
     def _held_by(self, channel: _Channel) -> list[_Channel]:
-        return [other for other in self._members(channel.bridge) if other.held_by == channel.id]
+        return [other for other in self._members(channel.bridge, 2) if other.held_by == channel.id]
 
     def _around(self, channel: _Channel) -> Lines:
         """Name the lines for which a change of this channel may matter."""
@@ -518,8 +518,8 @@ class Calls:
             self._stands.pop(line, None)
         return lines
 
-    def _members(self, bridge: _Bridge | None) -> list[_Channel]:
-        return [self.channels[id_] for id_ in bridge.members] if bridge is not None else []
+    def _members(self, bridge: _Bridge | None, most: int | None = None) -> list[_Channel]:
+        return [self.channels[id_] for id_ in islice(bridge.members, most)] if bridge is not None else []
 
     def _paired(self, channel: _Channel) -> list[_Channel]:
         return [self.channels[id_] for id_ in self._pairs.get(channel.pair or "", ()) if id_ != channel.id]
@@ -580,7 +580,7 @@ class Calls:
         touched = self._around(channel)
         self._leave(channel)
         bridge = self.bridges.setdefault(info.id, _Bridge(info._replace(members=())))
-        for member in self._members(bridge):
+        for member in self._members(bridge, 2):  # among more than two nobody is held
             if member.held_by:
                 _release(member)
                 touched |= self._around(member)

@@ -247,6 +247,18 @@ def test_disagreement_with_asterisk_asks_for_a_listing() -> None:
     assert state_of(model) == "on-call"
 
 
+def test_thousands_of_channels_left_behind_are_gone_with_the_next_listing() -> None:
+    """A server that crashed says nothing of its calls; what it lists then is all there is."""
+    model = model_of()
+    many = tuple(channel(str(n), f"PJSIP/{n % 900 + 100}") for n in range(5000))
+    reduce(model, ev.CallsListed(AT, "hq", many, (TALK._replace(members=tuple(c.id for c in many)),), {}))
+    assert state_of(model) == "in-conference"
+    reduce(model, ev.LinkLost(AT + 1, "hq"))
+    reduce(model, ev.CallsListed(AT + 2, "hq", (), (), {}))
+    assert not (model.views or model.calls["hq"].channels or model.calls["hq"].bridges)
+    assert (state_of(model), state_of(model, BOB)) == ("available", "available")
+
+
 def test_lines_of_nobody_are_followed_without_a_word() -> None:
     """Trunks matter as the other end only."""
     model = model_of()
