@@ -25,7 +25,7 @@ from ari_presence.core.names import UserId
 from ari_presence.core.plan import Layout, apply, gone_lamps, is_worth_storing, lamps_text, parse_lamps, plan
 from ari_presence.publish.doubts import Doubts
 from ari_presence.publish.host import Host
-from ari_presence.publish.reader import LampReader, reader_ids
+from ari_presence.publish.reader import LampReader
 from ari_presence.publish.requests import write_lamp
 from ari_presence.publish.watching import watch_groups
 from ari_presence.publish.write import Write
@@ -57,7 +57,7 @@ class Publisher:
         self._host = host
         self._clock = clock
         self._layout = layout
-        self._new_reader = partial(LampReader, pbx, app, reader_ids(app), self._submit, one_by_one=one_by_one)
+        self._new_reader = partial(LampReader, pbx, app, self._submit, one_by_one=one_by_one)
         self._shown: dict[UserId, Vector] = {user: parse_lamps(layout, text) for user, text in stored.items()}
         self._gone = [device for user, text in stored.items() for device in gone_lamps(layout, user, text)]
         self._presences: dict[UserId, Presence] = {}

@@ -5,7 +5,6 @@ The channel is made when it is needed, removed when all is right, and done witho
 
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
-from itertools import cycle
 from typing import Protocol
 
 import structlog
@@ -17,17 +16,12 @@ from ari_presence.core.names import UserId
 from ari_presence.publish import requests as lamps
 
 SINGLE_READS = 24  # up to so many lamps are read one by one
+NOT_THERE = 404
 EXISTS = 409
 
 log = structlog.get_logger(__name__)
 
 Values = list[DeviceState | None]
-
-
-def reader_ids(app: str) -> Iterator[tuple[str, str]]:
-    """Give the id of the next reader channel and that of the last, in turn: Asterisk takes a moment to hang one up."""
-    one, other = f"{app}-reader", f"{app}-reader-2"
-    return cycle(((one, other), (other, one)))
 
 
 class Submit(Protocol):
@@ -48,20 +42,10 @@ class _State(Enum):
 class LampReader:
     """Chooses how lamps are read during one session."""
 
-    def __init__(
-        self,
-        pbx: str,
-        app: str,
-        ids: Iterator[tuple[str, str]],
-        submit: Submit,
-        *,
-        over_websocket: bool,
-        one_by_one: bool = False,
-    ) -> None:
-        """Begin without a channel; stay so with `one_by_one`. `ids` are those of `reader_ids`, for all sessions."""
+    def __init__(self, pbx: str, app: str, submit: Submit, *, over_websocket: bool, one_by_one: bool = False) -> None:
+        """Begin without a channel; stay so with `one_by_one`."""
         self._pbx = pbx
         self._app = app
-        self._ids = ids
         self._channel = ""
         self._submit = submit
         self._over_websocket = over_websocket
@@ -73,10 +57,20 @@ class LampReader:
             self._state = _State.NONE
         elif reads > SINGLE_READS and self._state is _State.NONE:
             self._state = _State.MAKING
-            self._channel, last = next(self._ids)
-            requests = [lamps.drop_reader(last), *lamps.make_reader(self._channel, self._app)]
-            self._submit(requests, self._made, urgent=True)
+            self._submit([lamps.drop_reader(id_) for id_ in self._ids()], self._dropped, urgent=True)
         return self._state is not _State.MAKING
+
+    def _ids(self) -> tuple[str, str]:
+        return f"{self._app}-reader", f"{self._app}-reader-2"
+
+    def _dropped(self, responses: list[Response]) -> None:
+        """Make the channel with an id that is free: one that was there takes a moment to be hung up."""
+        free = [id_ for id_, answer in zip(self._ids(), responses, strict=True) if answer.status == NOT_THERE]
+        if not free:
+            self._state = _State.LATER
+            return
+        self._channel = free[0]
+        self._submit([lamps.make_reader(self._channel, self._app)], self._made, urgent=True)
 
     def _made(self, responses: list[Response]) -> None:
         status = responses[-1].status

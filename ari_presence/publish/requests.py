@@ -56,13 +56,13 @@ def lamp_value(response: Response) -> DeviceState | None:
     return parse_state(state) if isinstance(state, str) else None
 
 
-def make_reader(channel: str, app: str) -> tuple[Request, Request]:
-    """Remove what an earlier session left, and make the channel on which many lamps are read at once.
+def make_reader(channel: str, app: str) -> Request:
+    """Make the channel on which many lamps are read at once.
 
     It is created but never dialled; the context `stasis-<app>` is Asterisk's own (`res/stasis/app.c`, since 16.2).
     """
     query = (("endpoint", f"Local/reader@stasis-{app}"), ("app", app), ("channelId", channel))
-    return drop_reader(channel), Request("POST", "channels/create", query)
+    return Request("POST", "channels/create", query)
 
 
 def drop_reader(channel: str) -> Request:

@@ -34,17 +34,21 @@ def text_frame(text: bytes) -> bytes:
     return b"\x81" + length + text
 
 
+def watched(daemon: Daemon) -> set[str]:
+    """Name what the daemon subscribes to in the end: its users' lamps and phones, and the parking spaces."""
+    users = [user["user"] for user in daemon.ask("GET", "/users")]
+    lamps = {f"Custom:{kind}-{user}" for user in users for kind in (*STATES, "presence")}
+    phones = {f"PJSIP/{user}" for user in (*users, "100-mobile")}
+    return lamps | phones | {f"park:{number}@parkedcalls" for number in range(701, 721)}
+
+
 def test_application_watches_lamps_by_name_only(linked: tuple[Daemon, Proxy]) -> None:
     """Never all devices (they can deadlock ARI): one name for each lamp, phone and parking space, and the empty bridge.
 
     All channels and all bridges are safe; all bridges do not keep the application alive.
     """
     daemon, _ = linked
-    users = [user["user"] for user in daemon.ask("GET", "/users")]
-    wanted = {f"Custom:{kind}-{user}" for user in users for kind in (*STATES, "presence")}
-    wanted |= {f"PJSIP/{user}" for user in (*users, "100-mobile")} | {
-        f"park:{number}@parkedcalls" for number in range(701, 721)
-    }
+    wanted = watched(daemon)
     eventually(lambda: wanted <= set(application(daemon.server)["device_names"]), "watched")
     every = "__AST_CHANNEL_ALL_TOPIC"  # how Asterisk names the source `channel:`
     eventually(lambda: application(daemon.server)["channel_ids"] == [every], "the reader channel is gone")
@@ -59,6 +63,8 @@ def test_application_watches_lamps_by_name_only(linked: tuple[Daemon, Proxy]) ->
 def test_reconnects_leave_nothing_behind(linked: tuple[Daemon, Proxy]) -> None:
     """After cuts and kills there is one bridge, no channel, the same subscriptions, and no complaint in Asterisk's log."""
     daemon, proxy = linked
+    wanted = watched(daemon)
+    eventually(lambda: wanted <= set(application(daemon.server)["device_names"]), "watched")
     before = application(daemon.server)
     for number in range(6):
         count = len(daemon.logged("connected"))

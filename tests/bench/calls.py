@@ -46,9 +46,9 @@ SHOWN_BUSY = {"on-call", "ringing", "on-hold", "in-conference"}
 
 
 class Reader:
-    """A client that only counts call events, and notes when lines and the lamps of their users change."""
+    """A client that only counts what the daemon reads too, and notes when lines and the lamps of their users change."""
 
-    def __init__(self, server: PrivateAsterisk, lamps: list[str]) -> None:
+    def __init__(self, server: PrivateAsterisk, users: list[str], *, lamps: bool = True) -> None:
         """Subscribe and begin to read."""
         self.count = 0
         self.kept: deque[bytes] = deque(maxlen=KEPT)
@@ -62,7 +62,8 @@ class Reader:
         )
         unwanted = {"disallowed": [{"type": name} for name in UNUSED_EVENTS]}
         server.ari("PUT", "applications/counting/eventFilter", unwanted)
-        sources = [*CALL_SOURCES, *(f"deviceState:Stasis:presence-{user}" for user in lamps)]
+        devices = ("PJSIP/", "Stasis:presence-") if lamps else ("PJSIP/",)
+        sources = [*CALL_SOURCES, *(f"deviceState:{device}{user}" for device in devices for user in users)]
         for first in range(0, len(sources), 100):
             body = {"eventSource": sources[first : first + 100]}
             server.ari("POST", "applications/counting/subscription", body)
@@ -82,7 +83,7 @@ class Reader:
             except (websocket.WebSocketException, OSError):
                 return
             now = time.monotonic()
-            if b'"DeviceStateChanged"' in data:
+            if b'"Stasis:presence-' in data:
                 user = json.loads(data)["device_state"]["name"].rpartition("-")[2]
                 began = self._changed.pop(user, None)
                 if began is not None:
@@ -175,7 +176,7 @@ def measure(users: int, seconds: float) -> Iterator[Row]:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         server = PrivateAsterisk(22, phones=names, contact_port=stack.enter_context(_answering(folder)))
         stack.enter_context(server)
-        caller, alone = Caller(server, names), Reader(server, [])
+        caller, alone = Caller(server, names), Reader(server, names, lamps=False)
         caller.load(min(seconds, 10.0))
         floor = _rate(alone, caller, min(seconds, 10.0))
         alone.close()

@@ -614,6 +614,8 @@ def test_reader_channel_still_being_hung_up_is_made_later() -> None:
     world.connect(settle=False)
     world.server.execute()
     world.server.deliver()
+    world.server.execute()  # what was there is removed; now the channel is made
+    world.server.deliver()
     world.publisher.pump()
     world.server.statuses.clear()
     world.run()
@@ -622,11 +624,23 @@ def test_reader_channel_still_being_hung_up_is_made_later() -> None:
     assert world.is_right()
 
 
+def test_reader_channel_takes_an_id_that_is_free() -> None:
+    """That of a daemon that was killed is still being hung up: Asterisk would log an error."""
+    world = World(MANY)
+    world.server.channels.add("ari-presence-reader")
+    world.connect()
+    made = [dict(r.query)["channelId"] for r in world.server.requests if r.path == "channels/create"]
+    assert made[0] == "ari-presence-reader-2"
+    assert world.server.channels == set()
+
+
 def test_reader_channel_that_is_hung_up_is_made_again() -> None:
     """`channel request hangup all` in the middle of reading costs a moment."""
     world = World([str(1000 + i) for i in range(250)])
     world.connect(settle=False)
     world.server.execute()
+    world.server.deliver()
+    world.server.execute()  # what was there is removed; now the channel is made
     world.server.deliver()
     world.publisher.pump()
     assert world.server.channels

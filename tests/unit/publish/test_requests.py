@@ -127,8 +127,8 @@ def test_presences_that_make_no_sense_are_nothing(text: str) -> None:
     assert lamps.presence_values(value_of(text), 1) is None
 
 
-def test_reader_channel_replaces_that_of_an_earlier_session() -> None:
-    """What a killed daemon left is removed first, and the names of channels and contexts fit the application."""
-    drop, make = lamps.make_reader("app-reader", "app")
+def test_reader_channel_is_made_in_a_context_that_is_always_there() -> None:
+    """The one that Asterisk makes for the application."""
+    drop, make = lamps.drop_reader("app-reader"), lamps.make_reader("app-reader", "app")
     assert (drop.method, drop.path) == ("DELETE", "channels/app-reader")
     assert dict(make.query) == {"endpoint": "Local/reader@stasis-app", "app": "app", "channelId": "app-reader"}
