@@ -370,7 +370,7 @@ class Engine:
         """Subscribe to lamps of some users; what changed before that is found by reading once more."""
         server = self.servers[pbx]
         if server.lines is None:  # all lamps are right: now the lines, which matter more than changes of lamps
-            server.lines = frozenset()
+            server.lines = ()
             self._watch_lines(server, self.model.endpoints.get(pbx, ()))
             if server.spaces:
                 spaces = ev.SpacesWatched(self._clock.time(), pbx, server.spaces)
@@ -386,10 +386,9 @@ class Engine:
         """Subscribe to the states of users' endpoints, each once in a session; what changed before is found by listing."""
         if server.lines is None:
             return
-        new = [line for line in endpoints if line not in server.lines and self.model.owner(line) is not None]
-        if not new:
-            return
-        server.lines |= frozenset(new)
+        known, server.lines = frozenset(server.lines), tuple(endpoints)
+        owner = self.model.settings.owner
+        new = [line for line in endpoints if line not in known and owner(line) is not None]
         for first in range(0, len(new), LINES_AT_ONCE):
             some = tuple(new[first : first + LINES_AT_ONCE])
             server.link.watch(partial(tuple, some), partial(self._turns.put, server.link.list_endpoints))

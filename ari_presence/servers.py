@@ -38,7 +38,7 @@ class Server:
         groups: The lamps of groups.
         callers: Those who dialled a code there.
         spaces: Devices of its parking spaces.
-        lines: Endpoints whose device states are subscribed to in this session; None until that has begun.
+        lines: Endpoints of the listing whose users' were subscribed to last in this session; None until that has begun.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Server:
     up: bool = False
     since: float = 0.0
     said: str = ""
-    lines: frozenset[str] | None = None
+    lines: tuple[str, ...] | None = None
 
     @property
     def idle(self) -> bool:

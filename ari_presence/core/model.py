@@ -202,6 +202,10 @@ class Model:
             self._owners[line] = owner = self.settings.owner(line)
             return owner
 
+    def forget_owners(self) -> None:
+        """Forget the answers of `owner`, to save memory."""
+        self._owners = {}
+
     def new_request(self) -> int:
         """Number the next request of a caller; negative, so that it never meets those of other clients."""
         self._requests -= 1

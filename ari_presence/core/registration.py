@@ -44,6 +44,7 @@ def recount(model: Model, at: float, source: str, out: Outcome, *, at_once: bool
             person.entries = alone
         else:
             _settle(model, person, at, source, out, at_once=at_once)
+    model.forget_owners()  # of all endpoints, of which few are ever in a call at once
 
 
 def on_line(model: Model, event: ev.LineSeen, out: Outcome) -> None:
