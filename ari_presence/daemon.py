@@ -109,7 +109,7 @@ class _Daemon:
 
     def _link(self, pbx: Pbx) -> Link:
         address = Address(pbx.name, pbx.url, pbx.username, pbx.password.get_secret_value(), pbx.app, pbx.ca_file)
-        return Link(address, self._engine.post)
+        return Link(address, self._engine.post, self._engine.gathered)
 
     def _ami(self, pbx: Pbx, at: HostPort) -> AmiLink:
         secret = pbx.ami_password.get_secret_value() if pbx.ami_password is not None else ""

@@ -1,7 +1,7 @@
 """The single-writer loop: takes events, lets the reducer change the model, carries out what follows.
 
-Whoever has the turn (`turns.py`) owns the model, the publishers and the tickets: the engine's thread, or for one dialled code
-the thread that read it, when nothing else is waiting. Everybody else posts events or asks with `call`. Order within one
+Whoever has the turn (`turns.py`) owns the model, the publishers and the tickets: the engine's thread, or the thread of a link
+for what it has just read, when nothing else is waiting. Everybody else posts events or asks with `call`. Order within one
 event: send the lamps, claim the caller's channel, then everything that may take longer. Lamps go first because the answer to
 a channel holds up what is sent behind it, 1.3 ms on 22 and 200 ms on 16 (`stasis_app_exec`), and do not depend on it: a
 caller whose claim decides is claimed by an event of its own.
@@ -10,6 +10,7 @@ caller whose claim decides is claimed by an event of its own.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -26,7 +27,7 @@ from ari_presence.core.lamps import NOT_SET, Presence, Vector, Wish
 from ari_presence.core.model import Model, Settings
 from ari_presence.core.names import UserId
 from ari_presence.core.reducer import reduce
-from ari_presence.core.view import user_json
+from ari_presence.core.view import user_seen
 from ari_presence.errors import AriError, StoreError
 from ari_presence.feed import Feed
 from ari_presence.grouplamps import GroupLamps, is_group_key
@@ -40,6 +41,7 @@ from ari_presence.turns import Turns
 LOGGED_ONE_BY_ONE = 20
 NO_CALL_PARKED = DeviceState.NOT_INUSE
 LINES_AT_ONCE = 100
+LARGE_GROUP = 50  # requests whose answers take longer than a reader may be kept from reading
 LONGEST_WAIT_S = 30.0  # so that a wall clock that was set is noticed
 
 log = structlog.get_logger(__name__)
@@ -81,7 +83,7 @@ class Engine:
         self._save = save
         self._fatal = fatal
         self._clock = clock
-        self._turns = Turns(self._take, self._on_time, self._wait_s)
+        self._turns = Turns(self._take, self._on_time)
         self._tickets = Tickets(
             self._unconfirmed, lambda request, ok: self._apply(ev.Settled(clock.time(), request, ok))
         )
@@ -90,9 +92,12 @@ class Engine:
     # --- from any thread ----------------------------------------------------------------------------------------
 
     def post(self, event: object) -> None:
-        """Hand over an event; never waits. A fresh dialled code is carried out at once if nothing else is going on."""
-        urgent = isinstance(event, ev.CodeDialled) and event.claim is ev.ClaimState.FRESH
-        (self._turns.offer if urgent else self._turns.put)(event)
+        """Hand over an event; never waits."""
+        self._turns.put(event)
+
+    def gathered(self) -> AbstractContextManager[None]:
+        """Gather what a link reads at once, and carry it out at the end of the block if nothing else is going on."""
+        return self._turns.gathered()
 
     def stored(self, requests: list[int], error: StoreError | None) -> None:
         """Take the store's word that changes are durable, or were not taken."""
@@ -140,25 +145,22 @@ class Engine:
         self._turns.run()
         self.feed.close()
 
-    def _wait_s(self) -> float:
-        now, wall = self._clock.monotonic(), self._clock.time()
-        waits = [LONGEST_WAIT_S]
-        if (alarm := self._tickets.next_deadline()) is not None:
-            waits.append(alarm - now)
-        waits += [due - now for s in self.servers.values() if (due := s.next_deadline()) is not None]
-        if (end := self.model.next_deadline()) is not None:
-            waits.append(end - wall)
-        return max(min(waits), 0.0)
-
-    def _on_time(self) -> None:
-        """Do what is due by the clock."""
+    def _on_time(self) -> float:
+        """Do what is due by the clock, and tell for how many seconds nothing more is."""
         wall, now = self._clock.time(), self._clock.monotonic()
         end = self.model.next_deadline()
         if end is not None and end <= wall:
             self._apply(ev.TimerDue(wall))
+            end = self.model.next_deadline()
         self._tickets.expire(now)
+        wait_s = LONGEST_WAIT_S if end is None else min(end - wall, LONGEST_WAIT_S)
         for server in self.servers.values():
             server.pump()
+            if (due := server.next_deadline()) is not None:
+                wait_s = min(wait_s, due - now)
+        if (alarm := self._tickets.next_deadline()) is not None:
+            wait_s = min(wait_s, alarm - now)
+        return max(wait_s, 0.0)
 
     def _take(self, item: object) -> None:
         match item:
@@ -197,7 +199,7 @@ class Engine:
         for user in outcome.touched:
             person = self.model.users.get(user)
             if person is not None and self.feed.wanted(len(outcome.touched)):
-                self.feed.publish(user_json(self.model, person))
+                self.feed.publish(user_seen(self.model, person).json)
 
     def add_server(
         self,
@@ -364,7 +366,8 @@ class Engine:
 
     def submit(self, pbx: str, requests: list[Request], done: Answer, *, urgent: bool) -> None:
         """Send a group; its answer waits for its turn."""
-        self.servers[pbx].link.submit(requests, lambda r: self._turns.put(partial(done, r)), urgent=urgent)
+        large = len(requests) > LARGE_GROUP
+        self.servers[pbx].link.submit(requests, lambda r: self._turns.put(partial(done, r), large=large), urgent=urgent)
 
     def watch(self, pbx: str, users: tuple[UserId, ...], devices: Callable[[], Sequence[str]]) -> None:
         """Subscribe to lamps of some users; what changed before that is found by reading once more."""

@@ -2,7 +2,10 @@
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any
+
+Said = Callable[[], dict[str, Any]]  # puts a change into words, for whoever reads it
 
 KEPT = 1000
 ALWAYS_UP_TO = 100  # more users at once (start, reload) are told only to those who watch already
@@ -14,7 +17,7 @@ class Feed:
     def __init__(self, start: int = 0) -> None:
         """Start empty; ids are above `start`, which grows from one run of the daemon to the next."""
         self._changed = threading.Condition()
-        self._kept: deque[tuple[int, dict[str, Any]]] = deque(maxlen=KEPT)
+        self._kept: deque[tuple[int, Said]] = deque(maxlen=KEPT)
         self._count = start
         self._watchers = 0
         self._closed = False
@@ -23,8 +26,8 @@ class Feed:
         """Tell whether a change of so many users at once should be published."""
         return users <= ALWAYS_UP_TO or self._watchers > 0
 
-    def publish(self, user: dict[str, Any]) -> None:
-        """Add one changed user."""
+    def publish(self, user: Said) -> None:
+        """Add one changed user, which is put into words when somebody reads it, in that thread."""
         with self._changed:
             self._count += 1
             self._kept.append((self._count, user))
@@ -46,7 +49,7 @@ class Feed:
                 return FeedWatch(self, self._count)
             return FeedWatch(self, last_id if first <= last_id <= self._count else first)
 
-    def _next(self, after: int, timeout_s: float) -> tuple[int, dict[str, Any]] | None:
+    def _next(self, after: int, timeout_s: float) -> tuple[int, Said] | None:
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._count > after, timeout_s)
             if self._closed:
@@ -73,9 +76,10 @@ class FeedWatch:
     def get(self, timeout_s: float) -> tuple[int, dict[str, Any]] | None:
         """Give the next change, or None after `timeout_s`; raises EOFError when the feed is closed."""
         item = self._feed._next(self._after, timeout_s)
-        if item is not None:
-            self._after = item[0]
-        return item
+        if item is None:
+            return None
+        self._after = item[0]
+        return item[0], item[1]()
 
     def close(self) -> None:
         """Stop watching; may be called twice."""

@@ -1,12 +1,14 @@
 """Whose turn it is: items from any thread, carried out one after another, never two at once.
 
-A thread of their own carries them out, or, for an urgent one when nothing else waits, the thread that brings it: the hop
-between threads costs more than the work. Knows nothing of what the items mean.
+A thread of their own carries them out, or the thread that gathered them, when nothing else is going on: the hop between
+threads costs more than the work. Knows nothing of what the items mean.
 """
 
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import structlog
 
@@ -17,24 +19,23 @@ log = structlog.get_logger(__name__)
 
 
 class Turns:
-    """Carries out items in the order in which they came; `run` in one thread, `put` and `offer` from any."""
+    """Carries out items in the order in which they came; `run` in one thread, `put` and `gathered` in any."""
 
-    def __init__(
-        self, carry_out: Callable[[object], None], on_time: Callable[[], None], wait_s: Callable[[], float]
-    ) -> None:
+    def __init__(self, carry_out: Callable[[object], None], on_time: Callable[[], float]) -> None:
         """Start without items.
 
         Args:
             carry_out: Does what an item asks for.
-            on_time: Does what is due by the clock; called after items, and when `wait_s` has passed without any.
-            wait_s: Tells how long nothing is due, seconds.
+            on_time: Does what is due by the clock and tells how long nothing more is, seconds; called after items, and when
+                that time has passed without any.
         """
         self._carry_out = carry_out
         self._on_time = on_time
-        self._wait_s = wait_s
         self._items: deque[object] = deque()
         self._wake = threading.Event()
         self._turn = threading.Lock()  # held while anything is carried out
+        self._gathering: dict[int, int] = {}  # threads that will see to their items themselves, and how many those are
+        self._looks_at = 0.0  # when the thread looks at the clock by itself, monotonic; written by who has the turn
         self._over = False
 
     @property
@@ -42,25 +43,34 @@ class Turns:
         """Tell whether nothing waits and nothing is under way."""
         return not (self._items or self._turn.locked())
 
-    def put(self, item: object) -> None:
-        """Queue an item; never waits."""
+    def put(self, item: object, *, large: bool = False) -> None:
+        """Queue an item; never waits. A large one is left to the thread of `run`, with all behind it."""
+        me = threading.get_ident()
         self._items.append(item)
-        self._wake.set()
+        if me in self._gathering and not large:
+            self._gathering[me] += 1
+        else:
+            self._gathering.pop(me, None)
+            self._wake.set()
 
-    def offer(self, item: object) -> None:
-        """Carry out an item at once if it is nobody's turn and nothing waits; queue it otherwise."""
-        if not self._turn.acquire(blocking=False):
-            self.put(item)
-            return
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Gather what this thread puts during the block, and carry it out at its end if nothing else is going on."""
+        me = threading.get_ident()
+        self._gathering[me] = 0
         try:
-            if self._items:
-                self._items.append(item)
-            else:
-                self._try(self._carry_out, item)
-                self._try(self._on_time)
+            yield
         finally:
-            self._turn.release()
-        self._wake.set()  # have the thread look at the queue and at the clock
+            count = self._gathering.pop(me, 0)
+            if count == len(self._items) and count and self._turn.acquire(blocking=False):
+                try:
+                    wait_s = self._carry_out_some()
+                    if time.monotonic() + wait_s < self._looks_at:
+                        self._wake.set()
+                finally:
+                    self._turn.release()
+            if self._items:
+                self._wake.set()
 
     def stop(self) -> None:
         """End `run` after what is queued."""
@@ -75,15 +85,19 @@ class Turns:
                 self._wake.wait(wait_s)
             self._wake.clear()
             with self._turn:
-                for _ in range(min(len(self._items), AT_ONCE)):
-                    self._try(self._carry_out, self._items.popleft())
-                wait_s = self._wait_s() if self._try(self._on_time) else AFTER_BUG_S
+                wait_s = self._carry_out_some()
+                self._looks_at = time.monotonic() + wait_s
 
-    def _try(self, do: Callable[..., None], *items: object) -> bool:
-        """Do one thing and say whether that went well; a bug in it does not stop the others."""
+    def _carry_out_some(self) -> float:
+        """Carry out what waits, then what is due; the turn is held. Gives how long nothing is due, seconds."""
+        for _ in range(min(len(self._items), AT_ONCE)):
+            item = self._items.popleft()
+            try:
+                self._carry_out(item)
+            except Exception:  # a bug in one does not stop the others
+                log.exception("bug: an event was not carried out", kind=type(item).__name__)
         try:
-            do(*items)
-            return True
+            return self._on_time()
         except Exception:
-            log.exception("bug: an event was not carried out", kind=", ".join(type(item).__name__ for item in items))
-            return False
+            log.exception("bug: what is due was not carried out")
+            return AFTER_BUG_S

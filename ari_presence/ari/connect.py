@@ -9,7 +9,7 @@ socket live by an event of our own, since one that opens during the old one's te
 import re
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
@@ -21,7 +21,7 @@ from ari_presence.ari import decode
 from ari_presence.ari.address import Address
 from ari_presence.ari.background import list_calls, list_endpoints
 from ari_presence.ari.rest import Rest
-from ari_presence.ari.sockets import buffer, close
+from ari_presence.ari.sockets import Frames, close
 from ari_presence.ari.wire import Request, Response, parse_response
 from ari_presence.errors import AriAuthError, AriConnectionError, AriDecodeError
 
@@ -51,7 +51,8 @@ class Session:
     """A live connection and what was learnt while it was made.
 
     Attributes:
-        socket: The websocket; one thread reads it.
+        socket: The websocket.
+        frames: What it receives; one thread reads it.
         version: Of Asterisk, `22.10.1`.
         startup: When Asterisk started, as it says it.
         over_websocket: Whether requests can go over the websocket.
@@ -66,6 +67,7 @@ class Session:
     """
 
     socket: websocket.WebSocket
+    frames: Frames
     version: str = ""
     startup: str = ""
     over_websocket: bool = False
@@ -89,7 +91,8 @@ def connect(address: Address, rest: Rest) -> Session:
     """
     info = rest.need(Request("GET", "asterisk/info", (("only", "build,system,status"),)), STEP_TIMEOUT_S).json()
     known = _application(address, rest)
-    session = Session(_upgrade(address))
+    socket = _upgrade(address)
+    session = Session(socket, Frames(socket))
     try:
         session.version = str(info.get("system", {}).get("version", "?"))
         session.startup = str(info.get("status", {}).get("startup_time", ""))
@@ -137,7 +140,6 @@ def _upgrade(address: Address) -> websocket.WebSocket:
             http_no_proxy=["*"],
             redirect_limit=0,  # the secret is for this server alone
         )
-        buffer(web)
     except websocket.WebSocketBadStatusException as error:
         if error.status_code in (401, 403):
             raise AriAuthError(f"{address.name}: the websocket was refused with {error.status_code}") from None
@@ -212,21 +214,28 @@ def _read_until(session: Session, deadline: float, wanted: Callable[[dict[str, A
     try:
         while (left := deadline - time.monotonic()) > 0:
             session.socket.settimeout(left)
-            opcode, data = session.socket.recv_data()
-            if opcode == websocket.ABNF.OPCODE_CLOSE:
-                raise AriConnectionError("Asterisk closed the websocket while connecting")
-            try:
-                message = decode.load(data)
-            except AriDecodeError:
-                continue
-            sent_at = decode.sent_at(message)
-            if sent_at is not None:
-                session.offset_s = min(session.offset_s, time.time() - sent_at)
-            if wanted(message):
+            found = False
+            for message in _messages(session):
+                if found or not (found := wanted(message)):
+                    session.early.append(message)
+            if found:
                 return
-            session.early.append(message)
-    except websocket.WebSocketTimeoutException:
+    except TimeoutError:
         pass
     except (websocket.WebSocketException, OSError) as error:
         raise AriConnectionError(f"the websocket ended while connecting ({type(error).__name__})") from None
     raise _DeafError("the websocket is open but deaf: connecting again")
+
+
+def _messages(session: Session) -> Iterator[dict[str, Any]]:
+    for opcode, data in session.frames.read():
+        if opcode == websocket.ABNF.OPCODE_CLOSE:
+            raise AriConnectionError("Asterisk closed the websocket while connecting")
+        try:
+            message = decode.load(data)
+        except AriDecodeError:
+            continue
+        sent_at = decode.sent_at(message)
+        if sent_at is not None:
+            session.offset_s = min(session.offset_s, time.time() - sent_at)
+        yield message

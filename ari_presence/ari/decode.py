@@ -80,6 +80,7 @@ CallEvent = (
     | ev.LineSeen
     | ev.SpaceSeen
 )
+_parse = json.JSONDecoder().decode
 _NOBODY = {"number": "", "name": ""}
 
 Decoded = DeviceSeen | Replaced | CodeDialled | CallerLeft | PlaybackEnded | CallEvent
@@ -92,7 +93,7 @@ def load(frame: str | bytes) -> dict[str, Any]:
         AriDecodeError: It is no JSON object with a `type`.
     """
     try:
-        message = json.loads(frame)
+        message = _parse(frame if isinstance(frame, str) else frame.decode())
     except (ValueError, RecursionError):
         raise AriDecodeError("frame is no JSON") from None
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):

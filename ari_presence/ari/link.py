@@ -7,6 +7,7 @@ an event; nothing here knows users or lamps.
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -78,16 +79,23 @@ class _Lag:
 class Link:
     """The link to one server; `start` it once, `stop` it once."""
 
-    def __init__(self, address: Address, post: Callable[[object], None]) -> None:
+    def __init__(
+        self,
+        address: Address,
+        post: Callable[[object], None],
+        gathered: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         """Prepare; nothing is sent before `start`.
 
         Args:
             address: Which server.
             post: Takes events (`LinkUp`, `LinkDown`, those of `decode`), from the link's threads; must not block.
+            gathered: Stands around what is posted of one read, and the answers that come with it.
         """
         self.address = address
         self.malformed = 0
         self._post = post
+        self._gathered = gathered
         self._stopping = threading.Event()
         self._pipeline: Pipeline | None = None
         self._background: Background | None = None
@@ -230,17 +238,19 @@ class Link:
                 socket.ping()
                 pinged = now
             try:
-                opcode, frame = socket.recv_data_frame(control_frame=True)
-            except websocket.WebSocketTimeoutException:
+                messages = session.frames.read()
+            except TimeoutError:
                 self._check_silence(time.monotonic(), heard, pipeline)
                 continue
             heard = time.monotonic()
-            if opcode == websocket.ABNF.OPCODE_CLOSE:
-                raise AriConnectionError(f"{self.address.name}: Asterisk closed the websocket")
-            if opcode in (websocket.ABNF.OPCODE_TEXT, websocket.ABNF.OPCODE_BINARY):
-                self._take(frame.data, pipeline, lag)
-            elif pipeline is not None:
-                self._check_silence(heard, heard, pipeline)
+            with self._gathered():
+                for opcode, data in messages:
+                    if opcode == websocket.ABNF.OPCODE_CLOSE:
+                        raise AriConnectionError(f"{self.address.name}: Asterisk closed the websocket")
+                    if opcode != websocket.ABNF.OPCODE_PONG:
+                        self._take(data, pipeline, lag)
+                    elif pipeline is not None:
+                        self._check_silence(heard, heard, pipeline)
 
     def _check_silence(self, now: float, heard: float, pipeline: WebSocketPipeline | None) -> None:
         if now - heard > SILENCE_S:

@@ -1,7 +1,8 @@
 """What websocket-client's socket lacks for a flood: reads that fetch all that is there, writes of many frames at once.
 
 The library reads each frame with three system calls and writes each with two, one of them for the mask. Every call gives
-other threads the interpreter, which under load costs more than the call; here it is one for many frames.
+other threads the interpreter, which under load costs more than the call; here it is one for many frames. Handshake, pings,
+masks and the end are the library's.
 """
 
 import os
@@ -16,13 +17,13 @@ from typing import Any, cast
 
 import websocket
 
-CHUNK_BYTES = 8192  # more would be copied too often: the library cuts each part of a frame off what is left
+CHUNK_BYTES = 65_536
+FRAME_BYTES = 64 << 20  # more in one frame is no ARI
+FINAL, RESERVED, OPCODE, MASKED = 0x80, 0x70, 0x0F, 0x80  # RFC 6455 section 5.2
 
 
-class _Buffered:
-    """A socket that gives more than it is asked for; all else is the socket's own. One thread reads, any may send.
-
-    What is too much the library keeps for the next frame (`frame_buffer.recv_strict`).
+class _Shared:
+    """A socket that one thread reads while any may send; all else is the socket's own.
 
     Over TLS the two are kept apart by a lock: before Python 3.13.2 one connection must not be read and written at the same
     time. The reader waits for the descriptor without it, so that senders wait for no more than one record.
@@ -36,12 +37,12 @@ class _Buffered:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
 
-    def recv(self, _size: int) -> bytes:
+    def recv(self, size: int) -> bytes:
         """Give what is there; b"" at the end."""
         if isinstance(self._sock, ssl.SSLSocket):
             self._wait(self._sock)
         with self._lock:
-            return self._sock.recv(CHUNK_BYTES)
+            return self._sock.recv(size)
 
     def _wait(self, sock: ssl.SSLSocket) -> None:
         with self._lock:
@@ -59,9 +60,72 @@ class _Buffered:
             return self._sock.send(data)
 
 
-def buffer(web: websocket.WebSocket) -> None:
-    """Put the buffer below a websocket that has just been opened."""
-    web.sock = cast(socket.socket, _Buffered(cast(socket.socket, web.sock)))
+class Frames:
+    """What a websocket that has just been opened receives; one thread reads, any may send."""
+
+    def __init__(self, web: websocket.WebSocket) -> None:
+        """Take over the reading; the library must not read from now on."""
+        self._web = web
+        self._sock = _Shared(cast(socket.socket, web.sock))
+        web.sock = cast(socket.socket, self._sock)
+        # The library reads the head of the answer byte by byte, so nothing of a frame is lost in it.
+        self._buffer = bytearray()
+        self._parts = bytearray()
+        self._kind = 0  # of the message whose parts are being gathered
+
+    def read(self) -> list[tuple[int, bytes]]:
+        """Wait for what comes, at most as long as the socket's time limit.
+
+        Returns:
+            (opcode, data) of every whole message, in order; often none. Pings are answered.
+
+        Raises:
+            TimeoutError: Nothing came.
+            OSError: The connection is broken.
+            websocket.WebSocketException: It has ended, or what came is no websocket's frame (RFC 6455 section 5).
+        """
+        data = self._sock.recv(CHUNK_BYTES)
+        if not data:
+            raise websocket.WebSocketConnectionClosedException("the connection has ended")
+        self._buffer += data
+        messages: list[tuple[int, bytes]] = []
+        at = 0
+        while (place := self._whole(at)) is not None:
+            self._take(self._buffer[at], bytes(self._buffer[place[0] : place[1]]), messages)
+            at = place[1]
+        del self._buffer[:at]
+        return messages
+
+    def _whole(self, at: int) -> tuple[int, int] | None:
+        """Find where the data of the frame at `at` begins and ends; None while it is not all there."""
+        buffer, room = self._buffer, len(self._buffer) - at
+        if room < 2:
+            return None
+        size, begins = buffer[at + 1], at + 2
+        if size & MASKED or buffer[at] & RESERVED:
+            raise websocket.WebSocketProtocolException("a masked frame, or one of an extension")
+        if size > 125:
+            begins += 2 if size == 126 else 8
+            size = int.from_bytes(buffer[at + 2 : begins], "big")
+        if size > FRAME_BYTES:
+            raise websocket.WebSocketPayloadException(f"a frame of {size} bytes")
+        ends = begins + size
+        return (begins, ends) if ends <= len(buffer) and room >= begins - at else None
+
+    def _take(self, first: int, data: bytes, messages: list[tuple[int, bytes]]) -> None:
+        opcode = first & OPCODE
+        if opcode == websocket.ABNF.OPCODE_PING:
+            self._web.pong(data)
+        elif opcode >= websocket.ABNF.OPCODE_CLOSE or (first & FINAL and opcode):
+            messages.append((opcode, data))
+        else:  # a message in several parts
+            self._kind = opcode or self._kind
+            self._parts += data
+            if len(self._parts) > FRAME_BYTES:
+                raise websocket.WebSocketPayloadException("a message without end")
+            if first & FINAL:
+                messages.append((self._kind, bytes(self._parts)))
+                self._parts.clear()
 
 
 def send_all(web: websocket.WebSocket, texts: Sequence[str]) -> None:

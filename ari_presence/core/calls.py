@@ -114,6 +114,10 @@ _CALL = {
 }
 
 
+def _rank_of(view: CallView) -> int:
+    return view.rank
+
+
 @dataclass(slots=True)
 class _Channel:
     id: str
@@ -172,9 +176,9 @@ class Calls:
         changed = new or channel.state != info.state or channel.name != info.name
         if not changed and (channel.caller, channel.connected) == (info.caller, info.connected):
             return set()
-        touched = self._around(channel)
+        before = self._around(channel) if not new and channel.name != info.name else set()
         self._update(channel, info, at)
-        return touched | self._around(channel)
+        return before | self._around(channel)
 
     def gone(self, id_: str, at: float) -> Lines:
         """Take the end of a channel."""
@@ -379,6 +383,8 @@ class Calls:
             said = self._stands[line]
             return DeviceState.NOT_INUSE if said in _IDLE else said
         channels = self._of(line)
+        if len(channels) == 1:
+            return self._device(line, channels[0])
         return aggregate([DeviceState.NOT_INUSE, *(self._device(line, channel) for channel in channels)])
 
     def differs(self, line: str) -> bool:
@@ -404,7 +410,7 @@ class Calls:
             since = min((c.since for c in channels), default=0.0)
             return ours[0] if ours else CallView(state, line, since) if state is not None else None
         views = [view for channel in self._of(line) if (view := self._view(line, channel)) is not None]
-        return max(views, key=lambda view: view.rank, default=None)
+        return max(views, key=_rank_of) if len(views) > 1 else views[0] if views else None
 
     def lines(self) -> Iterable[str]:
         """Give the lines that have channels."""

@@ -40,12 +40,12 @@ def set_manual(
 def set_automatic(model: Model, user: User, layer: Layer, entry: Entry | None, at: float, out: Outcome) -> None:
     """Set or remove a state that nobody set by hand; it goes into the history where that is wanted."""
     states = model.settings.states
-    before = user.effective(states)
+    before = user.effective(states)[:2] if model.settings.history_of_calls else None
     user.put(layer, entry, at)
     if entry is not None and entry.until is not None:
         model.ends.add(entry.until, user.id)
     out.touched.add(user.id)
-    if model.settings.history_of_calls:
+    if before is not None:
         shown, now, _ = user.effective(states)
         if (shown, now.state) != (before[0], before[1].state):
             out.commands.append(Log(Record(at, user.id, now.state, shown, now.source, now.until, now.message)))

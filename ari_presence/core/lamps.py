@@ -53,6 +53,7 @@ class LampLayout:
         self.off: Vector = tuple(_OFF.get(kind, DeviceState.NOT_INUSE) for kind in self.kinds)
         self._index = {kind: index for index, kind in enumerate(self.kinds)}
         self._vectors: dict[Vector, Vector] = {self.off: self.off}
+        self._desired: dict[tuple[object, ...], Vector] = {}  # by the states of the layers, which are few
         self._presences: dict[tuple[str, str], Presence] = {}
 
     def device(self, index: int, user: UserId) -> str:
@@ -97,6 +98,13 @@ class LampLayout:
 
     def desired(self, entries: Mapping[Layer, Entry], parked: DeviceState = DeviceState.NOT_INUSE) -> Vector:
         """Work out what the lamps of a user with these layers, and this state of the calls parked, should show."""
+        key = (parked, *((layer, entry.state) for layer, entry in entries.items()))
+        found = self._desired.get(key)
+        if found is None:
+            found = self._desired[key] = self._work_out(entries, parked)
+        return found
+
+    def _work_out(self, entries: Mapping[Layer, Entry], parked: DeviceState) -> Vector:
         joined: DeviceState | None = None
         whole: DeviceState | None = None
         for state in (*(row[2] for row in self._states.layers(entries)), self._states.by_id[AVAILABLE]):

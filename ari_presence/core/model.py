@@ -213,10 +213,12 @@ class Model:
 
     def next_deadline(self) -> float | None:
         """Tell when a `TimerDue` event is wanted, seconds since the epoch, or None."""
-        times = list(self.unheard.values())
+        times = [*self.unheard.values()]
         if (end := self.ends.next()) is not None:
             times.append(end)
-        times += [calls.next_deadline() for pbx, calls in self.calls.items() if pbx not in self.unheard]
+        for pbx, calls in self.calls.items():
+            if pbx not in self.unheard:
+                times.append(calls.next_deadline())
         for parking in self.parking.values():
             if (due := parking.next_deadline(self.settings.parked_alert_s)) is not None:
                 times.append(due)

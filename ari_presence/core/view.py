@@ -1,9 +1,10 @@
 """The model as JSON: users, layers and history as `contract.md` shows them to HTTP and CLI."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from ari_presence.core.commands import Record
-from ari_presence.core.model import Model, User
+from ari_presence.core.model import Model, User, UserSettings
+from ari_presence.core.names import UserId
 from ari_presence.core.timers import rfc3339
 from ari_presence.core.userstate import PRECEDENCE, Call, Entry, Layer, StateDef, StateTable
 
@@ -37,13 +38,32 @@ def _call(call: Call) -> dict[str, Any]:
     return {"with": others, "outside": call.outside, "hold": call.hold or None, "room": call.room or None}
 
 
-def _person(user: User, said: dict[str, Any]) -> dict[str, Any]:
-    return {"user": user.id, "name": user.settings.name, **said, "groups": list(user.settings.groups)}
+def _person(user: UserId, settings: UserSettings, said: dict[str, Any]) -> dict[str, Any]:
+    return {"user": user, "name": settings.name, **said, "groups": list(settings.groups)}
+
+
+class UserSeen(NamedTuple):
+    """One user at one moment; put into words only where somebody wants to know."""
+
+    id: UserId
+    settings: UserSettings
+    layer: Layer
+    entry: Entry
+    state: StateDef
+
+    def json(self) -> dict[str, Any]:
+        """Show the user with the effective state."""
+        return _person(self.id, self.settings, _entry(self.layer, self.entry, self.state))
+
+
+def user_seen(model: Model, user: User) -> UserSeen:
+    """Keep what a user is now."""
+    return UserSeen(user.id, user.settings, *user.effective(model.settings.states))
 
 
 def user_json(model: Model, user: User) -> dict[str, Any]:
     """Show one user with the effective state."""
-    return _person(user, _entry(*user.effective(model.settings.states)))
+    return user_seen(model, user).json()
 
 
 def why_json(model: Model, user: User) -> dict[str, Any]:
@@ -55,7 +75,7 @@ def why_json(model: Model, user: User) -> dict[str, Any]:
     for layer in order:
         row = present.get(layer)
         said = _entry(*row) if row is not None else {**_NOTHING, "layer": layer.value}
-        layers.append({**_person(user, said), "applies": row is not None})
+        layers.append({**_person(user.id, user.settings, said), "applies": row is not None})
     return {**user_json(model, user), "layers": layers}
 
 

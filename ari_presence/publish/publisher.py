@@ -10,7 +10,7 @@ a group is made, so the newest state wins.
 Called from the engine's thread alone. Times are `time.monotonic()` seconds.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import islice
 from math import inf
@@ -27,6 +27,7 @@ from ari_presence.publish.doubts import Doubts
 from ari_presence.publish.host import Host
 from ari_presence.publish.reader import LampReader
 from ari_presence.publish.requests import write_lamp
+from ari_presence.publish.retries import Retries
 from ari_presence.publish.watching import watch_groups
 from ari_presence.publish.write import Write
 
@@ -34,7 +35,6 @@ QUIET_S = 0.2
 USERS_PER_GROUP = 100
 GROUPS_IN_FLIGHT = 2  # one under way, the next one queued behind it
 LAMPS_OF_A_CHANGE = 3  # joined, whole, and the state's own
-RETRY_S = (0.5, 2.0, 10.0)
 
 log = structlog.get_logger(__name__)
 
@@ -67,6 +67,7 @@ class Publisher:
 
     def _reset_session(self, *, over_websocket: bool) -> None:
         self._session = object()
+        self._rests = False  # all is right and done: `pump` has nothing to do
         self._over_websocket = over_websocket
         self._reader = self._new_reader(over_websocket=over_websocket)
         self._restarted = False
@@ -81,7 +82,7 @@ class Publisher:
         self._stirred: set[UserId] = set()
         self._unwatched: list[UserId] = []
         self._restless: dict[UserId, tuple[Vector | None, float]] = {}
-        self._failed: dict[UserId, tuple[int, float]] = {}
+        self._failed = Retries()
 
     # --- what happens -------------------------------------------------------------------------------------------
 
@@ -128,6 +129,7 @@ class Publisher:
         """Note that what is desired for these users may have changed; somebody waits for it if `urgent`."""
         if not self._up:
             return
+        self._rests = False
         for user in users:
             if user not in self._known:
                 self._known.add(user)
@@ -151,16 +153,19 @@ class Publisher:
         value = self._layout.seen(index, value)
         write = self._writing.get(user)
         change = next((c for c in write.changes if c.index == index), None) if write is not None else None
-        if change is not None:
-            if value is not change.after:  # somebody behind our read-back, or a late echo: look once more
-                self._restless[user] = (None, self._clock() + QUIET_S)
-            return
-        if self._shown.get(user, self._layout.off)[index] is not value or user in self._restless:
-            self._restless[user] = (None, self._clock() + QUIET_S)
+        # Beside a write it is somebody behind our read-back, or a late echo: look once more.
+        ours = change.after if change is not None else self._shown.get(user, self._layout.off)[index]
+        if value is not ours or (change is None and user in self._restless):
+            self._wait_for_quiet(user)
+
+    def _wait_for_quiet(self, user: UserId) -> None:
+        self._rests = False
+        self._restless[user] = (None, self._clock() + QUIET_S)
 
     def reread(self, users: Iterable[UserId]) -> None:
         """Look at the lamps of some users again: they are watched from now on, but were read before."""
         if self._up:
+            self._rests = False
             self._unread.update(dict.fromkeys(user for user in users if user not in self._unsettled))
 
     def in_sync(self, user: UserId) -> bool:
@@ -178,25 +183,29 @@ class Publisher:
     @property
     def waiting(self) -> int:
         """Count the users whose lamps are not known to be right."""
-        return len(self._unsettled | self._due.keys() | self._writing.keys() | self._failed.keys())
+        return len(self._unsettled | self._due.keys() | self._writing.keys() | set(self._failed))
 
     def next_deadline(self) -> float | None:
         """Tell when `pump` has something to do of its own accord."""
         waits = self._restless.items()
         times = [due for user, (_, due) in waits if not self._is_under_way(user)]  # `pump` comes with their answers
-        times += [due for _, due in self._failed.values()]
+        if (retry := self._failed.next()) is not None:
+            times.append(retry)
         return min(times, default=None)
 
     # --- what is done about it ----------------------------------------------------------------------------------
 
     def pump(self) -> None:
         """Send what is due, as far as it makes sense to have under way at once."""
-        if not self._up:
+        if not self._up or self._rests:
             return
-        self._wake(self._clock())
-        self._pump_urgent()
-        while self._groups < GROUPS_IN_FLIGHT:
-            if batch := list(islice(self._takeable(), USERS_PER_GROUP)):
+        if self._restless or self._failed:
+            self._wake(self._clock())
+        if self._urgent:
+            self._pump_urgent()
+        while self._groups < GROUPS_IN_FLIGHT and (self._due or self._unread):
+            takeable = (u for u in self._due if u not in self._unsettled and not self._is_under_way(u))
+            if batch := list(islice(takeable, USERS_PER_GROUP)):
                 if not self._reader.prepare(len(batch) * LAMPS_OF_A_CHANGE):  # for the read-back
                     break
                 for user in batch:
@@ -229,16 +238,10 @@ class Publisher:
             if due <= now and not self._is_under_way(user):
                 self._unread[user] = None
                 self._restless[user] = (self._restless[user][0], inf)
-        for user, (count, due) in list(self._failed.items()):
-            if due <= now:
-                self._failed[user] = (count, inf)
-                self._due[user] = None
+        self._due.update(dict.fromkeys(self._failed.take(now)))
 
     def _is_under_way(self, user: UserId) -> bool:
         return user in self._writing or user in self._reading
-
-    def _takeable(self) -> Iterator[UserId]:
-        return (user for user in self._due if user not in self._unsettled and not self._is_under_way(user))
 
     def _submit(self, requests: list[Request], done: Callable[[list[Response]], None], *, urgent: bool) -> None:
         self._groups += 1
@@ -247,6 +250,7 @@ class Publisher:
         def answered(responses: list[Response] | None) -> None:
             if responses is not None and session is self._session:  # else the link ended, and all starts anew
                 self._groups -= 1
+                self._rests = False
                 done(responses)
 
         self._host.submit(self.pbx, requests, answered, urgent=urgent)
@@ -260,11 +264,11 @@ class Publisher:
             self._host.watch(self.pbx, some, devices)
         self._doubts.forget()
         self._reader.release()
+        self._rests = not (self._groups or self._failed)
 
     def _desired(self, user: UserId) -> tuple[Vector, Presence | None]:
         """Say what is wanted of a user's lamps: what they are, as long as nobody knows whether there is such a user."""
-        wanted = self._host.desired(user)
-        return wanted or (self._shown.get(user, self._layout.off), self._presences.get(user))
+        return self._host.desired(user) or (self._shown.get(user, self._layout.off), self._presences.get(user))
 
     def _read(self, users: list[UserId], *, urgent: bool) -> None:
         """Read all lamps of some users, and their presence where that can be done."""
@@ -283,7 +287,7 @@ class Publisher:
                 found = [next(values) for _ in kinds]
                 if user in self._stirred:
                     self._stirred.discard(user)
-                    self._restless[user] = (None, self._clock() + QUIET_S)
+                    self._wait_for_quiet(user)
                 else:
                     self._seen(user, found)
 
@@ -314,13 +318,12 @@ class Publisher:
 
     def _read_later(self, user: UserId) -> None:
         """Look again after a read that failed, ever less often."""
-        count = self._failed.get(user, (0, 0.0))[0]
         if not self._failed:
             remedy = "are func_devstate.so and res_ari_device_states.so loaded?"
             log.error("lamps not read", pbx=self.pbx, user=user, remedy=remedy)
-        self._failed[user] = (count + 1, inf)
+        wait_s = self._failed.wait_s(self._failed.count(user))
         seen = self._restless.get(user, ((), 0.0))[0]
-        self._restless[user] = (seen, self._clock() + RETRY_S[min(count, len(RETRY_S) - 1)])
+        self._restless[user] = (seen, self._clock() + wait_s)
 
     def _is_quiet(self, user: UserId, after: Vector) -> bool:
         """Tell whether a change has come to rest: no event for a while, or the same at two reads."""
@@ -356,14 +359,13 @@ class Publisher:
             changes = plan(vector, self._shown.get(user, self._layout.off))
             new = presence if self._presences.get(user) != presence else None
             if not changes and new is None:
-                self._failed.pop(user, None)
+                self._failed.forget(user)
                 self._host.settled(user)
                 continue
             write = self._writing[user] = Write(user, changes, new)
             requests += write.requests(self._layout)
             devices += write.devices(self._layout)
-        written = [user for user in users if user in self._writing]
-        if not written:
+        if not (written := [user for user in users if user in self._writing]):
             return
         reads, parse = self._reader.devices(devices)
 
@@ -385,15 +387,15 @@ class Publisher:
             self._presences[user] = write.presence
         self._show(user, self._layout.vector(apply(outcome.done, self._shown.get(user, self._layout.off))))
         if outcome.foreign:
-            self._restless[user] = (None, self._clock() + QUIET_S)
+            self._wait_for_quiet(user)
         if outcome.refused or not presence_ok:
             self._fail(user, outcome.refused)
         else:
-            self._failed.pop(user, None)
+            self._failed.forget(user)
         self._host.settled(user)
 
     def _fail(self, user: UserId, devices: list[str]) -> None:
-        count = self._failed.get(user, (0, 0.0))[0]
-        self._failed[user] = (count + 1, self._clock() + RETRY_S[min(count, len(RETRY_S) - 1)])
-        if count == 0:
+        before = self._failed.count(user)
+        self._failed.later(user, self._clock() + self._failed.wait_s(before))
+        if before == 0:
             log.error("lamp not taken", pbx=self.pbx, user=user, devices=devices, remedy="is func_devstate.so loaded?")

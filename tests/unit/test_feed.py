@@ -2,6 +2,7 @@
 
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -10,7 +11,7 @@ from ari_presence.feed import ALWAYS_UP_TO, KEPT, Feed
 
 def _publish(feed: Feed, count: int, first: int = 0) -> None:
     for number in range(first, first + count):
-        feed.publish({"user": str(number)})
+        feed.publish(partial(dict, user=str(number)))
 
 
 def _users(feed: Feed, last_id: int | None) -> list[int]:

@@ -19,7 +19,7 @@ class Desk:
         self.looks = 0
         self.wait_s = 30.0
         self.is_broken = False
-        self.turns = Turns(self._carry_out, self._on_time, lambda: self.wait_s)
+        self.turns = Turns(self._carry_out, self._on_time)
         self._thread = threading.Thread(target=self.turns.run, name="turns")
 
     def _carry_out(self, item: object) -> None:
@@ -28,10 +28,17 @@ class Desk:
             item()
         self.done.append(item)
 
-    def _on_time(self) -> None:
+    def _on_time(self) -> float:
         self.looks += 1
         if self.is_broken:
             raise ValueError("a bug")
+        return self.wait_s
+
+    def gather(self, *items: object) -> None:
+        """Put some items at once."""
+        with self.turns.gathered():
+            for item in items:
+                self.turns.put(item)
 
     def start(self) -> None:
         """Start the thread."""
@@ -72,25 +79,31 @@ def test_items_are_carried_out_in_order_by_the_thread(desk: Desk) -> None:
     assert desk.looks >= 3
 
 
-def test_offer_without_anything_waiting_is_carried_out_by_its_own_thread(desk: Desk) -> None:
-    """It is done when `offer` returns, and the clock is looked at behind it."""
-    desk.turns.offer("now")
-    assert (desk.done, desk.looks) == (["now"], 1)
-    assert desk.threads == [threading.current_thread().name]
+def test_gathered_items_are_carried_out_by_their_own_thread(desk: Desk) -> None:
+    """They are done when the block ends, and the clock is looked at behind them, once."""
+    desk.gather("one", "two")
+    assert (desk.done, desk.looks) == (["one", "two"], 1)
+    assert set(desk.threads) == {threading.current_thread().name}
 
 
-def test_offer_behind_a_waiting_item_waits_its_turn(desk: Desk) -> None:
-    """Nothing overtakes what was put before."""
+def test_nothing_gathered_looks_at_nothing(desk: Desk) -> None:
+    """A pong of a server is no reason to look at the clock."""
+    desk.gather()
+    assert desk.looks == 0
+
+
+def test_gathered_item_behind_a_waiting_one_waits_its_turn(desk: Desk) -> None:
+    """Nothing overtakes what was put before, and what others have put is not the gatherer's to do."""
     desk.turns.put("first")
-    desk.turns.offer("second")
+    desk.gather("second")
     assert desk.done == []
     desk.start()
     until(lambda: desk.done == ["first", "second"])
     assert set(desk.threads) == {"turns"}
 
 
-def test_offer_while_an_item_is_carried_out_is_queued(desk: Desk) -> None:
-    """Never two at once, and `offer` does not wait."""
+def test_gathered_item_while_another_is_carried_out_is_queued(desk: Desk) -> None:
+    """Never two at once, and the gatherer does not wait."""
     begun, go = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -101,11 +114,37 @@ def test_offer_while_an_item_is_carried_out_is_queued(desk: Desk) -> None:
     desk.turns.put(hold)
     assert begun.wait(5)
     assert not desk.turns.idle
-    desk.turns.offer("later")
+    desk.gather("later")
     assert desk.done == []
     go.set()
     until(lambda: desk.done == [hold, "later"])
     until(lambda: desk.turns.idle)
+
+
+def test_large_item_is_left_to_the_thread_with_all_behind_it(desk: Desk) -> None:
+    """A reader is not kept from reading for long."""
+    with desk.turns.gathered():
+        desk.turns.put("large", large=True)
+        desk.turns.put("small")
+    assert desk.done == []
+    desk.start()
+    until(lambda: desk.done == ["large", "small"])
+    assert set(desk.threads) == {"turns"}
+
+
+def test_what_a_gathered_item_puts_is_carried_out_too(desk: Desk) -> None:
+    """An answer that is there at once is not forgotten, whoever takes it."""
+    desk.start()
+    desk.gather(lambda: desk.turns.put("follows"))
+    until(lambda: "follows" in desk.done)
+
+
+def test_error_in_the_block_leaves_nothing_behind(desk: Desk) -> None:
+    """What was gathered before a link ended is carried out."""
+    with pytest.raises(OSError, match="cut"), desk.turns.gathered():
+        desk.turns.put("before")
+        raise OSError("cut")
+    assert desk.done == ["before"]
 
 
 def test_item_that_raises_does_not_stop_the_others(desk: Desk) -> None:
@@ -114,7 +153,7 @@ def test_item_that_raises_does_not_stop_the_others(desk: Desk) -> None:
     def fail() -> None:
         raise ValueError("a bug")
 
-    desk.turns.offer(fail)
+    desk.gather(fail)
     desk.turns.put(fail)
     desk.turns.put("next")
     desk.start()
@@ -122,11 +161,11 @@ def test_item_that_raises_does_not_stop_the_others(desk: Desk) -> None:
 
 
 def test_clock_is_looked_at_when_the_time_has_come(desk: Desk) -> None:
-    """Without any item the thread wakes when something is due, and after an offered item, which may have made it sooner."""
+    """Without any item the thread wakes when something is due, and after a gathered item, which may have made it sooner."""
     desk.start()
     until(lambda: desk.looks == 1)
     desk.wait_s = 0.01
-    desk.turns.offer("sooner")
+    desk.gather("sooner")
     until(lambda: desk.looks > 5)
     desk.wait_s = 30.0
 
