@@ -7,8 +7,7 @@ threads costs more than the work. Knows nothing of what the items mean.
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import structlog
 
@@ -53,24 +52,26 @@ class Turns:
             self._gathering.pop(me, None)
             self._wake.set()
 
-    @contextmanager
-    def gathered(self) -> Iterator[None]:
+    def gathered(self) -> "_Gathered":
         """Gather what this thread puts during the block, and carry it out at its end if nothing else is going on."""
-        me = threading.get_ident()
-        self._gathering[me] = 0
-        try:
-            yield
-        finally:
-            count = self._gathering.pop(me, 0)
-            if count == len(self._items) and count and self._turn.acquire(blocking=False):
-                try:
-                    wait_s = self._carry_out_some()
-                    if time.monotonic() + wait_s < self._looks_at:
-                        self._wake.set()
-                finally:
-                    self._turn.release()
-            if self._items:
-                self._wake.set()
+        return _Gathered(self)
+
+    def begin(self) -> None:
+        """Begin to gather (`gathered`)."""
+        self._gathering[threading.get_ident()] = 0
+
+    def end(self) -> None:
+        """Carry out what was gathered, or leave it to the thread of `run`."""
+        count = self._gathering.pop(threading.get_ident(), 0)
+        if count and count == len(self._items) and self._turn.acquire(blocking=False):
+            try:
+                wait_s = self._carry_out_some()
+                if time.monotonic() + wait_s < self._looks_at:
+                    self._wake.set()
+            finally:
+                self._turn.release()
+        if self._items:
+            self._wake.set()
 
     def stop(self) -> None:
         """End `run` after what is queued."""
@@ -101,3 +102,16 @@ class Turns:
         except Exception:
             log.exception("bug: what is due was not carried out")
             return AFTER_BUG_S
+
+
+class _Gathered:
+    """The block of `Turns.gathered`."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+
+    def __enter__(self) -> None:
+        self._turns.begin()
+
+    def __exit__(self, *_error: object) -> None:
+        self._turns.end()

@@ -4,11 +4,12 @@ Parsed leniently: types that we do not use give nothing, unknown fields are igno
 `AriDecodeError`; the link counts it and goes on.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from pydantic_core import from_json
 
 from ari_presence.core import events as ev
 from ari_presence.core.calls import BridgeInfo, ChannelInfo
@@ -80,7 +81,6 @@ CallEvent = (
     | ev.LineSeen
     | ev.SpaceSeen
 )
-_parse = json.JSONDecoder().decode
 _NOBODY = {"number": "", "name": ""}
 
 Decoded = DeviceSeen | Replaced | CodeDialled | CallerLeft | PlaybackEnded | CallEvent
@@ -93,8 +93,8 @@ def load(frame: str | bytes) -> dict[str, Any]:
         AriDecodeError: It is no JSON object with a `type`.
     """
     try:
-        message = _parse(frame if isinstance(frame, str) else frame.decode())
-    except (ValueError, RecursionError):
+        message = from_json(frame, cache_strings="keys")  # half the time of `json.loads`
+    except (ValueError, TypeError):
         raise AriDecodeError("frame is no JSON") from None
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
         raise AriDecodeError("frame without a type")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 import structlog
 import websocket
@@ -203,11 +203,7 @@ class Link:
 
     def _announce(self, session: Session) -> None:
         now = time.time()
-        callers = [
-            self._decoded(partial(decode.orphan, c, self.address.app, pbx=self.address.name, at=now))
-            for c in session.channels
-        ]
-        found = tuple(c for c in callers if isinstance(c, CodeDialled))
+        found = tuple(caller for channel in session.channels if (caller := self._orphan(channel, now)) is not None)
         self._post(
             LinkUp(
                 now,
@@ -222,11 +218,16 @@ class Link:
         )
         self._adopted = {caller.channel for caller in found}
         for message in session.early:
-            event = self._decoded(partial(decode.decode, message, pbx=self.address.name, at=now))
-            if event is not None:
-                self._hand_on(event)
+            self._decode(message, now)
         session.early.clear()
         session.channels = session.bridges = ()
+
+    def _orphan(self, channel: dict[str, Any], now: float) -> CodeDialled | None:
+        try:
+            return decode.orphan(channel, self.address.app, pbx=self.address.name, at=now)
+        except AriDecodeError as error:
+            self._skip(error)
+            return None
 
     def _read(self, session: Session, pipeline: WebSocketPipeline | None) -> None:
         socket, lag = session.socket, _Lag(session.offset_s)
@@ -271,7 +272,14 @@ class Link:
             return
         now = time.time()
         fresh = message["type"] == "StasisStart" and lag.of(decode.sent_at(message), now) < FRESH_S
-        event = self._decoded(lambda: decode.decode(message, pbx=self.address.name, at=now, fresh=fresh))
+        self._decode(message, now, fresh=fresh)
+
+    def _decode(self, message: dict[str, Any], now: float, *, fresh: bool = False) -> None:
+        try:
+            event = decode.decode(message, pbx=self.address.name, at=now, fresh=fresh)
+        except AriDecodeError as error:
+            self._skip(error)
+            return
         if event is not None:
             self._hand_on(event)
 
@@ -286,13 +294,6 @@ class Link:
         if isinstance(event, CallerLeft):
             self._adopted.discard(event.channel)
         self._post(event)
-
-    def _decoded(self, read: Callable[[], decode.Decoded | None]) -> decode.Decoded | None:
-        try:
-            return read()
-        except AriDecodeError as error:
-            self._skip(error)
-            return None
 
     def _skip(self, error: AriDecodeError) -> None:
         self.malformed += 1

@@ -87,36 +87,42 @@ class Frames:
         data = self._sock.recv(CHUNK_BYTES)
         if not data:
             raise websocket.WebSocketConnectionClosedException("the connection has ended")
-        self._buffer += data
+        buffer = self._buffer
+        buffer += data
         messages: list[tuple[int, bytes]] = []
-        at = 0
-        while (place := self._whole(at)) is not None:
-            self._take(self._buffer[at], bytes(self._buffer[place[0] : place[1]]), messages)
-            at = place[1]
-        del self._buffer[:at]
+        at, there = 0, len(buffer)
+        while there - at >= 2:
+            first, size, begins = buffer[at], buffer[at + 1], at + 2
+            if size > 125 or first & RESERVED:
+                begins, size = self._long(at)
+            ends = begins + size
+            if ends > there:
+                break
+            if first & FINAL and 0 < first & OPCODE < websocket.ABNF.OPCODE_CLOSE:
+                messages.append((first & OPCODE, bytes(buffer[begins:ends])))
+            else:
+                self._take(first, bytes(buffer[begins:ends]), messages)
+            at = ends
+        del buffer[:at]
         return messages
 
-    def _whole(self, at: int) -> tuple[int, int] | None:
-        """Find where the data of the frame at `at` begins and ends; None while it is not all there."""
-        buffer, room = self._buffer, len(self._buffer) - at
-        if room < 2:
-            return None
-        size, begins = buffer[at + 1], at + 2
+    def _long(self, at: int) -> tuple[int, int]:
+        """Read the head of a frame that is not short: where the data begins, and how much it is."""
+        buffer, size = self._buffer, self._buffer[at + 1]
         if size & MASKED or buffer[at] & RESERVED:
             raise websocket.WebSocketProtocolException("a masked frame, or one of an extension")
-        if size > 125:
-            begins += 2 if size == 126 else 8
+        begins = at + 2 + (0 if size < 126 else 2 if size == 126 else 8)
+        if size > 125:  # where the head itself is cut, this is too little, but `begins` is beyond what is there
             size = int.from_bytes(buffer[at + 2 : begins], "big")
         if size > FRAME_BYTES:
             raise websocket.WebSocketPayloadException(f"a frame of {size} bytes")
-        ends = begins + size
-        return (begins, ends) if ends <= len(buffer) and room >= begins - at else None
+        return begins, size
 
     def _take(self, first: int, data: bytes, messages: list[tuple[int, bytes]]) -> None:
         opcode = first & OPCODE
         if opcode == websocket.ABNF.OPCODE_PING:
             self._web.pong(data)
-        elif opcode >= websocket.ABNF.OPCODE_CLOSE or (first & FINAL and opcode):
+        elif opcode >= websocket.ABNF.OPCODE_CLOSE:
             messages.append((opcode, data))
         else:  # a message in several parts
             self._kind = opcode or self._kind
