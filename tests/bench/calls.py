@@ -1,14 +1,15 @@
 """Calls: how fast events are followed, at what cost, and how soon the whole lamp is written.
 
-Real calls between 1,000 phones, which are one answering sipp. The floor is what the same server sends to a reader that only
-counts; the cost is the processor time of the whole daemon.
+Real calls between 1,000 phones, which are one answering sipp, as many as the server carries; then their events once more, as
+fast as a larger server sends them. The floor is what the same server sends to a reader that only counts; the cost is the
+processor time of the whole daemon.
 """
 
 import json
-import re
 import socket
 import statistics
 import subprocess
+import sys
 import threading
 import time
 from base64 import b64encode
@@ -17,30 +18,23 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.parse import unquote
+from types import SimpleNamespace
 
 import requests
 import websocket
-from structlog.testing import capture_logs
 from table import Row, amount, limited
 
-from ari_presence.ari import decode
 from ari_presence.ari.connect import CALL_SOURCES, UNUSED_EVENTS
-from ari_presence.ari.link import LinkUp
-from ari_presence.ari.wire import Request, Response
-from ari_presence.core.events import CallsListed, EndpointsSeen
-from ari_presence.core.lamps import LampLayout
-from ari_presence.core.model import Settings
-from ari_presence.core.userstate import StateTable
-from ari_presence.engine import Engine
-from ari_presence.publish.host import Answer
 from private_asterisk import PrivateAsterisk, wait_until
 from private_asterisk.packages import find_clients
 from private_asterisk.presence import Daemon
 
-KEPT = 30_000  # events
+KEPT = 100_000  # events
 TALK_S = 3
-AT_ONCE = 0.4  # of all users, as callers; as many others are called
+CALLS_S = (120, 90, 60, 40, 25, 15, 8)  # rates that are tried
+RECORD_S = 10.0
+EVENTS_OF_A_CALL = 25
+RATES = (1_000, 10_000)  # events a second that are played; 10,000 are the most that one Asterisk was seen to send
 BUSY = {"INUSE", "RINGING", "RINGINUSE", "ONHOLD", "BUSY"}
 SHOWN_BUSY = {"on-call", "ringing", "on-hold", "in-conference"}
 
@@ -132,16 +126,15 @@ class Caller:
         query = {"endpoint": f"PJSIP/{one}", "extension": other, "context": "internal", "priority": "1"}
         session.post(f"{self._server.url}/ari/channels", params=query, json=body, timeout=30).raise_for_status()
 
-    def load(self, seconds: float) -> float:
-        """Make calls as fast as the server takes them, at most so many at once; gives calls a second."""
-        limit = int(len(self._pairs) * 2 * AT_ONCE)
+    def load(self, seconds: float, calls_s: float) -> float:
+        """Make calls at a rate, or as fast as the server takes them; gives calls a second."""
         with requests.Session() as session:
             session.auth = (self._server.ari_user, self._server.ari_password)
             began, made = time.monotonic(), 0
             while (elapsed := time.monotonic() - began) < seconds:
                 self.call(session, TALK_S)
                 made += 1
-                time.sleep(max(0.0, made * TALK_S / limit - elapsed))
+                time.sleep(max(0.0, made / calls_s - elapsed))
             return made / (time.monotonic() - began)
 
     def stay(self, count: int, seconds: int) -> None:
@@ -170,40 +163,57 @@ def _wrong(server: PrivateAsterisk, daemon: Daemon, users: list[str]) -> list[st
 
 
 def measure(users: int, seconds: float) -> Iterator[Row]:
-    """Measure on Asterisk 22."""
+    """Measure on Asterisk 22, then with the same events played faster than it can send them."""
     names = [str(number) for number in range(10_000, 10_000 + users)]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         server = PrivateAsterisk(22, phones=names, contact_port=stack.enter_context(_answering(folder)))
         stack.enter_context(server)
-        caller, alone = Caller(server, names), Reader(server, names, lamps=False)
-        caller.load(min(seconds, 10.0))
-        floor = _rate(alone, caller, min(seconds, 10.0))
-        alone.close()
-        wait_until(lambda: not server.ari("GET", "channels").json(), 30)
-        daemon = stack.enter_context(Daemon(server)).wait_ready(60)
-        yield from _followed(server, daemon, caller, names, seconds, floor)
+        caller = Caller(server, names)
+        calls_s, floor, events = _alone(server, caller, names)
+        (folder / "events").write_bytes(b"\n".join(events))
+        (folder / "users").write_text("\n".join(names))
+        with Daemon(server) as daemon:
+            daemon.wait_ready(60)
+            yield from _followed(server, daemon, caller, names, calls_s, seconds, floor)
+        for rate in RATES:
+            yield from _played(folder, rate, seconds)
 
 
-def _rate(reader: Reader, caller: Caller, seconds: float) -> float:
-    before, began = reader.count, time.monotonic()
-    caller.load(seconds)
-    return (reader.count - before) / (time.monotonic() - began)
+def _alone(server: PrivateAsterisk, caller: Caller, names: list[str]) -> tuple[float, float, list[bytes]]:
+    """Find the highest rate of calls at which the server sends all events of each, and keep those of `RECORD_S` seconds."""
+    for calls_s in CALLS_S:
+        reader = Reader(server, names, lamps=False)
+        began = time.monotonic()
+        made = caller.load(RECORD_S, calls_s)
+        rate = reader.count / (time.monotonic() - began)
+        over = wait_until(lambda: not server.ari("GET", "channels").json(), 60)
+        wait_until(lambda reader=reader, count=reader.count: reader.count > count, 1)  # type: ignore[misc]
+        reader.close()
+        if over and rate / made >= EVENTS_OF_A_CALL * 0.8:  # of the last calls some events come later
+            return made, rate, list(reader.kept)
+    raise RuntimeError(f"this machine does not carry {CALLS_S[-1]} calls a second")
 
 
 def _followed(
-    server: PrivateAsterisk, daemon: Daemon, caller: Caller, names: list[str], seconds: float, floor: float
+    server: PrivateAsterisk,
+    daemon: Daemon,
+    caller: Caller,
+    names: list[str],
+    calls_s: float,
+    seconds: float,
+    floor: float,
 ) -> Iterator[Row]:
     reader = Reader(server, names)
-    caller.load(TALK_S)  # until as many calls end as begin
+    caller.load(TALK_S, calls_s)  # until as many calls end as begin
     used, before, began = daemon.cpu_s(), reader.count, time.monotonic()
-    calls = caller.load(seconds)
+    made = caller.load(seconds, calls_s)
     elapsed, events = time.monotonic() - began, reader.count - before
     used = daemon.cpu_s() - used
     rate = events / elapsed
-    where = f"{len(names):,} users, {calls:.0f} calls/s for {elapsed:.0f} s"
+    where = f"{len(names):,} users, {made:.0f} calls/s for {elapsed:.0f} s"
     yield Row(f"{where}: events", amount(rate, "/s"), f"{amount(floor, '/s')} to a reader alone", f"{rate / floor:.2f}")
-    yield limited(f"{where}: daemon, for 1,000 events/s", used / elapsed / rate * 1000, 0.1, unit="core")
+    yield Row(f"{where}: daemon, for 1,000 events/s", amount(used / events * 1000, "core"))
     late = [(when - began, delay * 1000) for when, delay in reader.late if when >= began]
     delays = sorted(delay for _, delay in late)
     yield limited(f"{where}: event to written whole lamp, median", statistics.median(delays), 5, unit="ms")
@@ -212,8 +222,6 @@ def _followed(
     last = statistics.median(delay for when, delay in late if when > elapsed * 3 / 4)
     yield Row(f"{where}: the same in the last quarter and in the first", amount(last, "ms"), amount(first, "ms"))
     reader.close()
-    with capture_logs():
-        yield _from_memory(list(reader.kept))
     wait_until(lambda: not server.ari("GET", "channels").json(), 30)
     caller.stay(len(names) // 4, 60)
     right = wait_until(lambda: not _wrong(server, daemon, names), 20)
@@ -232,59 +240,45 @@ def _followed(
     yield from _single(server, names, 100)
 
 
-class _Memory:
-    """A link to nobody: keeps devices, and answers at once."""
-
-    def __init__(self) -> None:
-        self._states: dict[str, str] = {}
-
-    def submit(self, requests: list[Request], done: Answer, *, urgent: bool = False) -> None:
-        done([self._answer(request) for request in requests])
-
-    def _answer(self, request: Request) -> Response:
-        if "channels" in request.path:  # lamps are read one by one
-            return Response(404)
-        query, device = dict(request.query), unquote(request.path.partition("deviceStates/")[2])
-        if request.method == "GET":
-            return Response(200, json.dumps({"name": device, "state": self._states.get(device, "UNKNOWN")}))
-        device = device or query["variable"].partition("(")[2].rstrip(")")
-        self._states[device] = query.get("deviceState") or query["value"]
-        return Response(204)
-
-    def watch(self, devices: object, done: object) -> None:
-        """Report nothing."""
-
-    def list_calls(self, lines: object) -> None:
-        """List nothing."""
-
-    def list_endpoints(self) -> None:
-        """List nothing."""
+def _played(folder: Path, rate: int, seconds: float) -> Iterator[Row]:
+    """Let the daemon follow recorded events that are played at a rate, over real sockets (`feeder.py`)."""
+    words = [sys.executable, str(Path(__file__).with_name("feeder.py")), folder / "events", folder / "users"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*words, str(rate), str(seconds)], stdin=pipe, stdout=pipe, text=True) as feeder:
+        assert feeder.stdin is not None
+        assert feeder.stdout is not None
+        try:
+            said = json.loads(feeder.stdout.readline())
+            server = SimpleNamespace(url=said["url"], ari_user=said["username"], ari_password=said["password"])
+            with Daemon(server) as daemon:  # type: ignore[arg-type]
+                daemon.wait_ready(60)
+                used = daemon.cpu_s()
+                print("go", file=feeder.stdin, flush=True)
+                result = json.loads(feeder.stdout.readline())
+                used = daemon.cpu_s() - used
+                ended = wait_until(lambda: not _busy(daemon), 10)
+                yield from _played_rows(rate, result, used)
+                yield Row("... then: users who are still in a call", str(_busy(daemon)), target="<= 0", ok=ended)
+        finally:
+            feeder.stdin.close()
 
 
-def _from_memory(frames: list[bytes]) -> Row:
-    """Let the whole engine follow the same events from memory, as fast as one core takes them; all but the socket."""
-    table = StateTable()
-    pattern = re.compile(r"PJSIP/(?P<user>\d{5})")
-    engine = Engine(Settings(table, LampLayout(table), discover=pattern, pbxs=("hq",)), lambda *_: None, print)
-    engine.add_server("hq", "bench", "", _Memory(), {}, "")
-    names = {json.loads(frame).get("channel", {}).get("name", "").rpartition("-")[0] for frame in frames}
-    now = time.time()
-    listed = EndpointsSeen(now, "hq", tuple(sorted(names - {""})))
-    engine.post(LinkUp(now, "hq", "22.10.1", "then", True, listed, CallsListed(now, "hq", (), (), {}), ()))
-    thread = threading.Thread(target=engine.run, daemon=True)
-    thread.start()
-    engine.call(lambda _: None)
-    wait_until(lambda: engine.call(lambda e: e.servers["hq"].idle), 10)
-    began = time.process_time()
-    for frame in frames:
-        event = decode.decode(decode.load(frame), pbx="hq", at=time.time())
-        if event is not None:
-            engine.post(event)
-    engine.call(lambda _: None, 60)
-    used = time.process_time() - began
-    engine.stop()
-    thread.join(5)
-    return limited(f"{len(frames):,} such events from memory, for 1,000/s", used / len(frames) * 1000, 0.1, unit="core")
+def _busy(daemon: Daemon) -> int:
+    return sum(row["layer"] == "calls" for row in daemon.ask("GET", "/users"))
+
+
+def _played_rows(rate: int, result: dict[str, float], used: float) -> Iterator[Row]:
+    sent, elapsed = result["sent"], result["seconds"]
+    where = f"{sent:,.0f} such events played at {rate:,}/s"
+    reached = sent / elapsed
+    yield Row(f"{where}: taken", amount(reached, "/s"), target=f">= {rate * 0.98:,.0f} /s", ok=reached >= rate * 0.98)
+    yield limited(f"{where}: daemon, for 1,000 events/s", used / sent * 1000, 0.1, unit="core")
+    yield Row(f"{where}: requests answered", amount(result["answers"] / elapsed, "/s"))
+    yield limited(f"{where}: event to written whole lamp, median", result["median_ms"], 5, unit="ms")
+    yield Row(f"{where}: event to written whole lamp, p99", amount(result["p99_ms"], "ms"))
+    first, last = amount(result["first_ms"], "ms"), amount(result["last_ms"], "ms")
+    yield Row(f"{where}: the same in the last quarter and in the first", last, first)
+    yield Row(f"{where}: most that waited to be read", amount(result["unsent_bytes"] / 1024, "KiB"))
 
 
 def _single(server: PrivateAsterisk, names: list[str], count: int) -> Iterator[Row]:
