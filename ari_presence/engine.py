@@ -183,23 +183,25 @@ class Engine:
     def _apply(self, event: ev.Event) -> None:
         """Let the reducer decide, then send lamps, claim, and do the rest."""
         outcome = reduce(self.model, event)
-        urgent = any(isinstance(command, cmd.Track) for command in outcome.commands) and len(outcome.touched) == 1
-        if outcome.touched:
+        commands, touched = outcome.commands, outcome.touched
+        tracked = any(isinstance(command, cmd.Track) for command in commands) if commands else False
+        if touched:
             for server in self.servers.values():
-                server.publisher.touch(outcome.touched, urgent=urgent)
+                server.publisher.touch(touched, urgent=tracked and len(touched) == 1)
                 server.publisher.pump()
-        if isinstance(event, ev.CodeDialled) and any(isinstance(command, cmd.Track) for command in outcome.commands):
+        if tracked and isinstance(event, ev.CodeDialled):
             self.servers[event.pbx].callers.served(event.channel)
         elif isinstance(event, ev.CallerLeft):
             self.servers[event.pbx].callers.left(event.channel)
-        for command in outcome.commands:
+        for command in commands:
             self._carry_out(command)
-        self.groups.follow(self.model, event, outcome.touched)
-        self._log_saves([command for command in outcome.commands if isinstance(command, cmd.Save)])
-        for user in outcome.touched:
-            person = self.model.users.get(user)
-            if person is not None and self.feed.wanted(len(outcome.touched)):
-                self.feed.publish(user_seen(self.model, person).json)
+        self.groups.follow(self.model, event, touched)
+        if commands:
+            self._log_saves([command for command in commands if isinstance(command, cmd.Save)])
+        if touched and self.feed.wanted(len(touched)):
+            for person in map(self.model.users.get, touched):
+                if person is not None:
+                    self.feed.publish(user_seen(self.model, person).json)
 
     def add_server(
         self,

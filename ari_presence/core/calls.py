@@ -293,9 +293,12 @@ class Calls:
         """Tell when `wants_listing` may have something to say."""
         if self._moved is not None:
             return self._asked + LIST_PATIENCE_S
-        doubt = min(next(iter(self.doubts.values()), inf), self._suspected)
-        gap_s = LIST_GAP_S + LIST_GAP_PER_CHANNEL_S * len(self.channels)
-        return min(max(doubt, self._asked + gap_s), self._all_asked + LIST_EVERY_S)
+        due = self._all_asked + LIST_EVERY_S
+        if self.doubts or self._suspected < due:
+            doubt = min(next(iter(self.doubts.values()), inf), self._suspected)
+            gap_s = LIST_GAP_S + LIST_GAP_PER_CHANNEL_S * len(self.channels)
+            due = min(max(doubt, self._asked + gap_s), due)
+        return due
 
     def wants_listing(self, at: float, most: int) -> tuple[str, ...] | None:
         """Tell whether channels and bridges should be listed now, and of which lines (at most `most`) Asterisk is to be asked.

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
+from math import inf
 from types import MappingProxyType
 
 from ari_presence.core.calls import Calls, CallView
@@ -213,13 +214,13 @@ class Model:
 
     def next_deadline(self) -> float | None:
         """Tell when a `TimerDue` event is wanted, seconds since the epoch, or None."""
-        times = [*self.unheard.values()]
-        if (end := self.ends.next()) is not None:
-            times.append(end)
+        due = min(self.unheard.values(), default=inf)
+        if (end := self.ends.next()) is not None and end < due:
+            due = end
         for pbx, calls in self.calls.items():
-            if pbx not in self.unheard:
-                times.append(calls.next_deadline())
+            if pbx not in self.unheard and (wanted := calls.next_deadline()) < due:
+                due = wanted
         for parking in self.parking.values():
-            if (due := parking.next_deadline(self.settings.parked_alert_s)) is not None:
-                times.append(due)
-        return min(times, default=None)
+            if (alert := parking.next_deadline(self.settings.parked_alert_s)) is not None and alert < due:
+                due = alert
+        return due if due < inf else None
