@@ -15,6 +15,7 @@ _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 MAX_MINUTES = 1440
 LAST_YEAR = 9000  # well within what every time zone can show
 MAX_DURATION_S = 366 * 86400
+JUMP_S = 1.0
 
 
 def parse_duration(text: str) -> int:
@@ -47,8 +48,8 @@ def parse_time_of_day(text: str) -> time:
     return time(int(digits[:2]), int(digits[2:]))
 
 
-def _instant(local: datetime, zone: tzinfo) -> float:
-    """Turn a wall-clock time into an instant: a doubled one is the first, a skipped one the first instant after."""
+def instant_of(local: datetime, zone: tzinfo) -> float:
+    """Turn a naive wall-clock time into an instant: a doubled one is the first, a skipped one the first instant after."""
     first = local.replace(tzinfo=zone, fold=0)
     if first.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == local:
         return first.timestamp()
@@ -68,11 +69,18 @@ def next_time_of_day(at: time, now: float, zone: tzinfo) -> float:
     """Give the next instant, later than `now`, at which the wall clock in `zone` shows `at`; now means tomorrow."""
     today = datetime.fromtimestamp(now, zone).date()
     for days in range(-1, 3):  # a skipped time can land on the next day
-        instant = _instant(datetime.combine(today + timedelta(days=days), at), zone)
+        instant = instant_of(datetime.combine(today + timedelta(days=days), at), zone)
         # "Now" is the running minute: 13:30 dialled at 13:30:20 is past, dialled at 13:30:00 it is now, so tomorrow.
         if instant > now:
             return instant
     raise AssertionError("a day has a next day")
+
+
+def last_time_of_day(at: time, now: float, zone: tzinfo) -> float:
+    """Give the latest instant, not later than `now`, at which the wall clock in `zone` came to show `at`."""
+    today = datetime.fromtimestamp(now, zone).date()
+    instants = (instant_of(datetime.combine(today - timedelta(days=days), at), zone) for days in range(-1, 3))
+    return next(instant for instant in instants if instant <= now)
 
 
 def clock_text(instant: float, zone: tzinfo) -> str:
@@ -124,3 +132,16 @@ class EndQueue:
         while self._heap and self._heap[0][0] <= now:
             due.append(heapq.heappop(self._heap))
         return due
+
+
+class ClockWatch:
+    """Notices that the wall clock was set, or that the machine slept: both clocks did not go on alike."""
+
+    def __init__(self, wall: float, steady: float) -> None:
+        """Start with what both clocks show."""
+        self._ahead = wall - steady
+
+    def was_set(self, wall: float, steady: float) -> bool:
+        """Tell whether the wall clock has jumped since the last look, by more than a clock that is slowly corrected."""
+        before, self._ahead = self._ahead, wall - steady
+        return abs(self._ahead - before) > JUMP_S

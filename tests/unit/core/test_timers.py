@@ -156,3 +156,36 @@ def test_ends_come_out_in_order_and_once() -> None:
 def test_empty_queue_has_no_next() -> None:
     """Nothing ends."""
     assert timers.EndQueue().next() is None
+
+
+# zone, now (local, with offset), what is asked for, when it was last (local, with offset)
+LAST = [
+    pytest.param("Europe/Berlin", "2026-01-15T10:00:00+01:00", "0400", "2026-01-15T04:00:00+01:00", id="today"),
+    pytest.param("Europe/Berlin", "2026-01-15T04:00:00+01:00", "0400", "2026-01-15T04:00:00+01:00", id="now"),
+    pytest.param("Europe/Berlin", "2026-01-15T03:59:59+01:00", "0400", "2026-01-14T04:00:00+01:00", id="yesterday"),
+    pytest.param("Europe/Berlin", "2026-03-29T03:00:00+02:00", "0230", "2026-03-29T03:00:00+02:00", id="skipped"),
+    pytest.param("Europe/Berlin", "2026-10-25T02:40:00+01:00", "0230", "2026-10-25T02:30:00+02:00", id="doubled"),
+    pytest.param(
+        "America/New_York", "2026-01-15T22:00:00-05:00", "2300", "2026-01-14T23:00:00-05:00", id="not-utc-day"
+    ),
+]
+
+
+@pytest.mark.parametrize(("zone", "now", "at", "then"), LAST)
+def test_last_time_of_day_is_right(zone: str, now: str, at: str, then: str) -> None:
+    """Now counts; what was skipped was the first instant after, what was doubled the first."""
+    instant = timers.last_time_of_day(
+        timers.parse_time_of_day(at), datetime.fromisoformat(now).timestamp(), ZoneInfo(zone)
+    )
+    assert datetime.fromtimestamp(instant, ZoneInfo(zone)).isoformat() == then
+
+
+def test_clock_that_was_set_is_noticed_once_and_a_slow_correction_is_not() -> None:
+    """Both directions, and a machine that slept, whose steady clock stood still."""
+    watch = timers.ClockWatch(1000.0, 50.0)
+    assert not watch.was_set(1030.0, 80.0)
+    assert not watch.was_set(1060.5, 110.0)  # half a second in thirty
+    assert watch.was_set(1000.0, 111.0)
+    assert not watch.was_set(1001.0, 112.0)
+    assert watch.was_set(9000.0, 113.0)
+    assert not watch.was_set(9010.0, 123.0)
