@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 RUN := PYTHONPATH=contrib:. $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help venv trees test lint demo bench soak
+.PHONY: help venv trees test lint table demo bench soak
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
@@ -37,6 +37,9 @@ lint: venv ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p ari_presence -p private_asterisk
+
+table: venv ## write the table of layers into README.rst
+	@$(RUN) -m tests.scenarios.layers
 
 demo: trees ## a private Asterisk, the daemon, the board and a scripted caller
 	@$(RUN) -m private_asterisk.demo $(ARGS)

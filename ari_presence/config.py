@@ -10,16 +10,14 @@ import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import tzinfo
+from datetime import time, tzinfo
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     StrictBool,
@@ -32,6 +30,8 @@ from pydantic import (
 
 from ari_presence import config_values as values
 from ari_presence.config_errors import ProblemsError, lines
+from ari_presence.config_schedule import ScheduleSection, schedule_problems, time_of_day
+from ari_presence.config_section import Section
 from ari_presence.config_values import HostPort, matching
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.names import StateId, UserId, fold_endpoint
@@ -55,12 +55,6 @@ Regex = Annotated[re.Pattern[str] | None, BeforeValidator(values.regex)]
 Zone = Annotated[tzinfo, BeforeValidator(values.zone)]
 Login = Annotated[str, AfterValidator(matching(r"[!-9;-~]{1,79}", "a user name: no spaces, no colon"))]
 Dialled = Annotated[str, AfterValidator(matching(r"[0-9*#+]{1,40}", "a number: digits, *, # and + only"))]
-
-
-class Section(BaseModel):
-    """What all sections share: unknown keys are errors, and nothing changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
 
 
 class Pbx(Section):
@@ -127,6 +121,9 @@ class Users(Section):
     discover: Regex = Field(default=r"^PJSIP/(?P<user>\d{2,6})$", validate_default=True)
     exclude: Regex = Field(default="^PJSIP/trunk", validate_default=True)
     timezone: Annotated[tzinfo | None, BeforeValidator(values.zone)] = None
+    remind_after_s: SecondsOrOff = Field(default=None, alias="remind_after")
+    reset_at: Annotated[time | None, BeforeValidator(values.optional(time_of_day))] = None
+    reset_on_register: StrictBool = False
 
     @field_validator("discover")
     @classmethod
@@ -265,6 +262,7 @@ class Config(Section):
     users: Users = Field(default_factory=Users)
     user_list: tuple[User, ...] = Field(default=(), alias="user")
     state_list: tuple[State, ...] = Field(default=(), alias="state")
+    schedule_list: tuple[ScheduleSection, ...] = Field(default=(), alias="schedule")
     calls: Calls = Field(default_factory=Calls)
     lamps: Lamps = Field(default_factory=Lamps)
     treatment: Treatment = Field(default_factory=Treatment)
@@ -305,7 +303,7 @@ class Config(Section):
             *_repeated("state", "id", [state.id for state in self.state_list]),
             *self._overlapping(),
         ]
-        problems = problems or self._shared_digits()
+        problems = problems or self._shared_digits() or schedule_problems(self)
         if problems:
             raise ProblemsError(*problems)
         return self

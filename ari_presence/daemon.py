@@ -21,6 +21,7 @@ from ari_presence.ami.session import AmiAddress
 from ari_presence.ari.address import Address
 from ari_presence.ari.link import Link
 from ari_presence.config import Agi, Config, Http, Pbx, load_config
+from ari_presence.config_schedule import schedule_remarks, table_of
 from ari_presence.config_values import HostPort
 from ari_presence.core.events import ConfigChanged, Started
 from ari_presence.core.lamps import LampLayout
@@ -99,6 +100,7 @@ class _Daemon:
         stack.callback(self._engine.stop)
         self._serve_http(config, stack)
         _warn_of_unserved(config)
+        _warn_of_schedules(config)
         amis = [self._ami(pbx, pbx.ami) for pbx in config.pbxs if pbx.ami is not None]
         links: tuple[Link | AmiLink, ...] = (*self._links.values(), *amis)
         for link in links:
@@ -192,6 +194,7 @@ class _Daemon:
             self._history_days = config.history_days
             log.info("configuration reloaded", users_before=before, users=after)
             _warn_of_unserved(config)
+            _warn_of_schedules(config)
             return f"configuration reloaded: {after} users (before: {before})"
 
 
@@ -234,6 +237,13 @@ def _warn_of_unserved(config: Config) -> None:
         log.warning("settings without effect in this release", keys=keys)
 
 
+def _warn_of_schedules(config: Config) -> None:
+    """Say what schedules are surely not meant to do."""
+    zones = (config.users.timezone or config.system_timezone, *(user.timezone for user in config.user_list))
+    for text in schedule_remarks(config.schedule_list, filter(None, zones), time.time()):
+        log.warning("schedule", remark=text)
+
+
 def settings_of(config: Config) -> Settings:
     """Give what the model must know of a configuration."""
     prompts = config.prompts
@@ -256,6 +266,10 @@ def settings_of(config: Config) -> Settings:
         wrap_up_s=float(config.calls.wrap_up_s),
         history_of_calls=config.calls.history,
         parked_alert_s=float(config.lamps.parked_alert_s),
+        schedules=table_of(config),
+        remind_after_s=config.users.remind_after_s,
+        reset_at=config.users.reset_at,
+        reset_on_register=config.users.reset_on_register,
     )
 
 

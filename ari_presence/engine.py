@@ -27,6 +27,7 @@ from ari_presence.core.lamps import NOT_SET, Presence, Vector, Wish
 from ari_presence.core.model import Model, Settings
 from ari_presence.core.names import UserId
 from ari_presence.core.reducer import reduce
+from ari_presence.core.timers import ClockWatch
 from ari_presence.core.view import user_seen
 from ari_presence.errors import AriError, StoreError
 from ari_presence.feed import Feed
@@ -83,6 +84,7 @@ class Engine:
         self._save = save
         self._fatal = fatal
         self._clock = clock
+        self._watch = ClockWatch(clock.time(), clock.monotonic())
         self._turns = Turns(self._take, self._on_time)
         self._tickets = Tickets(
             self._unconfirmed, lambda request, ok: self._apply(ev.Settled(clock.time(), request, ok))
@@ -148,9 +150,9 @@ class Engine:
     def _on_time(self) -> float:
         """Do what is due by the clock, and tell for how many seconds nothing more is."""
         wall, now = self._clock.time(), self._clock.monotonic()
-        end = self.model.next_deadline()
-        if end is not None and end <= wall:
-            self._apply(ev.TimerDue(wall))
+        was_set, end = self._watch.was_set(wall, now), self.model.next_deadline()
+        if was_set or (end is not None and end <= wall):
+            self._apply(ev.TimerDue(wall, was_set))
             end = self.model.next_deadline()
         self._tickets.expire(now)
         wait_s = LONGEST_WAIT_S if end is None else min(end - wall, LONGEST_WAIT_S)
@@ -274,7 +276,7 @@ class Engine:
             case cmd.ListCalls():
                 self.servers[command.pbx].link.list_calls(command.lines)
             case cmd.Note():
-                log.info(command.event, **dict(command.fields))
+                (log.warning if command.warning else log.info)(command.event, **dict(command.fields))
 
     def _do_save(self, command: cmd.Save) -> None:
         self._tickets.saving(command)

@@ -45,6 +45,12 @@ password_file = {password_file}
 #exclude = '^PJSIP/trunk'
 # For times of day such as "until 13:30"; the default is the system's.
 #timezone = "Europe/Berlin"
+# A state set by hand that lasts longer may be forgotten: its owner hears it when dialling a code; "" for never.
+#remind_after = "12h"
+# Clears forgotten states (without remind_after: all that have no end) at a time of day of the user; "" for never.
+#reset_at = "04:00"
+# Clears them when a user who was offline can be reached again.
+#reset_on_register = false
 
 # One [[user]] for each user of whom discovery cannot know everything.
 #[[user]]
@@ -80,6 +86,23 @@ password_file = {password_file}
 #overrides_calls = false
 # Sounds that are played before "activated".
 #prompt = ["digits/7"]
+
+# One [[schedule]] for each kind of working hours. A user's own comes before a group's, and that before the one for all.
+#[[schedule]]
+#name = "office"
+#users = []
+#groups = ["sales"]
+#all = false
+# The default is the zone of each user.
+#timezone = "Europe/Berlin"
+# Days and ranges of days; 22:00-06:00 ends on the next day, 24:00 is the end of a day.
+#hours = {{ mon-thu = "08:30-12:00, 13:00-17:00", fri = "08:30-14:00" }}
+# The state within the hours, of the rest, and of holidays; "" for none.
+#inside = ""
+#outside = "out"
+#holiday = "out"
+#holidays = ["01-01", "2026-12-24..2026-12-31"]
+#exceptions = [{{ date = "2026-12-23", hours = "08:30-12:00" }}]
 
 [calls]
 # How long a user is "Wrapping up" after a call.

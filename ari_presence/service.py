@@ -1,47 +1,66 @@
 """What HTTP and CLI are served with: questions to the engine, the store and the daemon (`http.service.Service`)."""
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from ari_presence.core.agenda import Followed, agenda_json, followed, followed_by
 from ari_presence.core.events import ChangeAsked, ResetAsked
 from ari_presence.core.features import Action
+from ari_presence.core.forgotten import forgotten_state
 from ari_presence.core.groups import group_json
 from ari_presence.core.lamps import WHOLE
 from ari_presence.core.model import Settings, User
 from ari_presence.core.names import UserId
 from ari_presence.core.parked import parked_json
 from ari_presence.core.timers import next_time_of_day, parse_instant, parse_time_of_day, rfc3339
-from ari_presence.core.view import record_json, user_json, why_json
+from ari_presence.core.userstate import StateTable
+from ari_presence.core.view import manual_json, record_json, user_json, why_json
 from ari_presence.engine import Engine
 from ari_presence.errors import Refused
 from ari_presence.feed import FeedWatch
-from ari_presence.http.service import ChangeResult, Json, StateChange
+from ari_presence.http.service import ChangeResult, Json, Metrics, StateChange
 from ari_presence.store.base import Store
 from ari_presence.tickets import Outcome
 
+T = TypeVar("T")
 USERS_PER_CALL = 200  # the engine is never held up for longer than these take to be written down
 
 
 class DaemonService:
     """Serves any thread; every question about users is answered in the engine's thread."""
 
-    def __init__(self, engine: Engine, store: Store, reload: Callable[[], str]) -> None:
+    def __init__(
+        self, engine: Engine, store: Store, reload: Callable[[], str], now: Callable[[], float] = time.time
+    ) -> None:
         """Serve from these parts; `reload` reads the configuration again and says what changed."""
+        self._now = now
         self._engine = engine
         self._store = store
         self._reload = reload
 
     def users(self) -> list[Json]:
         """Give all users, sorted by id."""
-        ids = self._engine.call(lambda engine: sorted(engine.model.users))
-        rows: list[Json] = []
-        todo = iter(ids)
+        return list(self._each(lambda engine, user: user_json(engine.model, user)))
+
+    def forgotten(self) -> list[Json]:
+        """Give the users who may have forgotten what they set."""
+        now = self._now()
+
+        def look(engine: Engine, user: User) -> Json | None:
+            entry = forgotten_state(engine.model, user, now)
+            return None if entry is None else manual_json(engine.model, user, entry)
+
+        return [row for row in self._each(look) if row is not None]
+
+    def _each(self, look: Callable[[Engine, User], T]) -> Iterator[T]:
+        """Look at every user in the engine's thread, sorted by id, a few in each turn."""
+        todo = iter(self._engine.call(lambda engine: sorted(engine.model.users)))
         while batch := list(islice(todo, USERS_PER_CALL)):
-            rows += self._engine.call(lambda engine, batch=batch: _rows(engine, batch))  # type: ignore[misc]
-        return rows
+            yield from self._engine.call(lambda engine, batch=batch: _rows(engine, batch, look))  # type: ignore[misc]
 
     def user(self, user: str) -> Json:
         """Give one user."""
@@ -93,6 +112,33 @@ class DaemonService:
         """Give the parked calls."""
         return self._engine.call(_parked)
 
+    def schedule(self, user: str | None, *, week: bool) -> list[Json]:
+        """Give what schedules do; worked out outside the engine's thread."""
+
+        def find(engine: Engine) -> tuple[StateTable, list[Followed]]:
+            model = engine.model
+            found = followed(model) if user is None else followed_by(model, _find(engine, user))
+            return model.settings.states, found
+
+        states, found = self._engine.call(find)
+        return [agenda_json(each, states, self._now(), week=week) for each in found]
+
+    def metrics(self) -> Metrics:
+        """Count the users, a few in each turn of the engine."""
+        now = self._now()
+
+        def look(engine: Engine, user: User) -> tuple[str, tuple[str, str, float] | None]:
+            entry = forgotten_state(engine.model, user, now)
+            row = None if entry is None else (user.id, entry.state, now - entry.since)
+            return user.effective(engine.model.settings.states)[1].state, row
+
+        rows = list(self._each(look))
+        states = self._engine.call(lambda engine: engine.model.settings.states)
+        counts = Counter(state for state, _ in rows)
+        return Metrics(
+            {state.id: counts[state.id] for state in states.all}, [row for _, row in rows if row], self.pbxs()
+        )
+
     def ready(self) -> tuple[bool, list[str]]:
         """Tell whether every server is connected and compared."""
         reasons = self._engine.call(_reasons)
@@ -131,9 +177,9 @@ def _find(engine: Engine, user: str) -> User:
     return person
 
 
-def _rows(engine: Engine, users: list[UserId]) -> list[Json]:
+def _rows(engine: Engine, users: list[UserId], look: Callable[[Engine, User], T]) -> list[T]:
     known = engine.model.users
-    return [user_json(engine.model, known[user]) for user in users if user in known]
+    return [look(engine, known[user]) for user in users if user in known]
 
 
 def _parts_of_hints(engine: Engine) -> tuple[Settings, list[str], list[UserId], list[str]]:

@@ -24,9 +24,15 @@ def register(app: typer.Typer) -> None:
     app.command()(clear)
 
 
-def users(context: typer.Context, as_json: JsonOption = False) -> None:
+def users(
+    context: typer.Context,
+    stale: Annotated[
+        bool, typer.Option("--stale", help="Only states set by hand that have lasted longer than remind_after.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """List all users and their states."""
-    found = connect(context).get("/users")
+    found = connect(context).get("/users", stale="true" if stale else None)
     if as_json:
         emit_json(found)
     else:

@@ -107,10 +107,11 @@ class Leave:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A line for the log."""
+    """A line for the log; a warning where somebody should do something."""
 
     event: str
     fields: tuple[tuple[str, object], ...]
+    warning: bool = False
 
 
 Command = Save | Log | ListCalls | Track | Refuse | Claim | Play | Leave | Note

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from ari_presence.core import events as ev
+from ari_presence.core import forgotten
 from ari_presence.core.change import Outcome, change_manual, make_entry
 from ari_presence.core.commands import Claim, Leave, Play, Track
 from ari_presence.core.features import Action, Intent, parse_code
@@ -37,8 +38,9 @@ def on_code(model: Model, event: ev.CodeDialled, out: Outcome) -> None:
         out.note("code refused", pbx=event.pbx, channel=event.name, args=",".join(event.args), reason=str(error))
         _play(model, caller, model.settings.prompts.error, out)
         return
+    reminder = _reminder(model, user, event.at)
     if intent.action is Action.SAY:
-        _play(model, caller, _spoken(model, target), out)
+        _play(model, caller, reminder + _spoken(model, target), out)
         return
     source = f"phone:{endpoint_of_channel(event.name)}"
     entry = None
@@ -50,7 +52,7 @@ def on_code(model: Model, event: ev.CodeDialled, out: Outcome) -> None:
     request = model.new_request()
     wanted = change_manual(model, target, intent.action, entry, event.at, source, request, out)
     model.callers[request] = caller
-    caller.media = _confirmation(model, target, intent, wanted)
+    caller.media = reminder + _confirmation(model, target, intent, wanted)
     out.commands.append(Track(request, target.id, event.pbx))
 
 
@@ -97,6 +99,15 @@ def _confirmation(model: Model, user: User, intent: Intent, wanted: StateId | No
     if wanted is None or intent.action is Action.CLEAR_IF:
         return subject + _sounds(prompts.deactivated if intent.state else prompts.activated)
     return subject + _sounds(prompts.activated) + _clock(user, user.manual.until if user.manual else None)
+
+
+def _reminder(model: Model, user: User, at: float) -> tuple[str, ...]:
+    """Say a forgotten state to its owner, before anything else: that it is on, and its end if it has one."""
+    entry = forgotten.forgotten_state(model, user, at)
+    if entry is None:
+        return ()
+    state = model.settings.states.by_id[entry.state]
+    return _sounds(state.prompt + model.settings.prompts.activated) + _clock(user, entry.until)
 
 
 def _spoken(model: Model, user: User) -> tuple[str, ...]:

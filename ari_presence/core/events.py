@@ -314,9 +314,14 @@ class Stopping:
 
 @dataclass(frozen=True, slots=True)
 class TimerDue:
-    """The clock reached the next deadline."""
+    """The clock reached the next deadline.
+
+    Attributes:
+        clock_set: It did not get there by itself: it was set, in either direction, or the machine slept.
+    """
 
     at: float
+    clock_set: bool = False
 
 
 Event = (

@@ -7,6 +7,7 @@ one object, so ten thousand users who are available cost ten thousand references
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
+from functools import lru_cache
 
 from ari_presence.core.devstate import DeviceState, is_off
 from ari_presence.core.names import StateId, UserId, joined_device, parked_device, state_device, whole_device
@@ -124,7 +125,7 @@ class LampLayout:
         for _, entry, state in self._states.layers(entries):
             if state.presence is not None:
                 message = presence_message(entry, zone)
-                return Presence(*state.presence, message) if message else self._plain(state)
+                return _presence(*state.presence, message) if message else self._plain(state)
         return self._plain(self._states.by_id[AVAILABLE])
 
     def _plain(self, state: StateDef) -> Presence:
@@ -171,6 +172,12 @@ class Wish:
     states: Mapping[StateId, bool]
     main: MainVote | None
     source: str
+
+
+@lru_cache(maxsize=64)
+def _presence(kind: str, subtype: str, message: str) -> Presence:
+    """Give one object for all whose schedule says the same."""
+    return Presence(kind, subtype, message)
 
 
 def presence_message(entry: Entry, zone: tzinfo) -> str:

@@ -6,7 +6,7 @@ One thread owns a model. Nothing here does I/O or reads a clock.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, tzinfo
+from datetime import UTC, time, tzinfo
 from math import inf
 from types import MappingProxyType
 
@@ -15,7 +15,9 @@ from ari_presence.core.devstate import DeviceState
 from ari_presence.core.lamps import LampLayout
 from ari_presence.core.names import UserId, fold_endpoint, is_user_id
 from ari_presence.core.parking import Parking
+from ari_presence.core.schedule import ScheduleTable
 from ari_presence.core.timers import EndQueue
+from ari_presence.core.timetable import Timetable
 from ari_presence.core.userstate import AVAILABLE, Entry, Layer, StateDef, StateTable
 
 OWNERS_REMEMBERED = 100_000  # names of endpoints can come from the network
@@ -106,6 +108,10 @@ class Settings:
         wrap_up_s: How long somebody is wrapping up after a call; 0 for not at all.
         history_of_calls: Whether states that set themselves go into the history.
         parked_alert_s: How long a parked call may wait before its lamp says so.
+        schedules: Whose schedule is which.
+        remind_after_s: How long a state set by hand may last before its owner is reminded of it, or None.
+        reset_at: Time of day at which forgotten states are cleared, or None.
+        reset_on_register: Whether they are cleared when an offline user can be reached again.
     """
 
     states: StateTable
@@ -121,6 +127,10 @@ class Settings:
     wrap_up_s: float = 0.0
     history_of_calls: bool = False
     parked_alert_s: float = 120.0
+    schedules: ScheduleTable = field(default_factory=ScheduleTable)
+    remind_after_s: float | None = None
+    reset_at: time | None = None
+    reset_on_register: bool = False
 
     def owner(self, endpoint: str) -> UserId | None:
         """Tell whose endpoint this is, listed or by discovery; None for nobody's."""
@@ -165,6 +175,8 @@ class Model:
         offline: Endpoints of each server that cannot be reached.
         leaving: Users who cannot be reached since a moment ago, and when they are offline.
         flaps: How often users have gone and come back lately, and when they went last.
+        timetable: Who follows which schedule.
+        resets: When forgotten states are cleared next, by zone.
         stopping: Calls are not followed any more.
     """
 
@@ -187,6 +199,8 @@ class Model:
         self.offline: dict[str, set[str]] = {}
         self.leaving: dict[UserId, float] = {}
         self.flaps: dict[UserId, tuple[int, float]] = {}
+        self.timetable = Timetable()
+        self.resets: dict[tzinfo, float] = {}
         self.stopping = False
         self._requests = 0
         self._owners: dict[str, UserId | None] = {}
@@ -217,6 +231,10 @@ class Model:
         due = min(self.unheard.values(), default=inf)
         if (end := self.ends.next()) is not None and end < due:
             due = end
+        if self.timetable.next is not None and self.timetable.next < due:
+            due = self.timetable.next
+        if self.resets:
+            due = min(due, *self.resets.values())
         for pbx, calls in self.calls.items():
             if pbx not in self.unheard and (wanted := calls.next_deadline()) < due:
                 due = wanted

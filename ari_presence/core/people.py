@@ -1,6 +1,6 @@
 """Who is a user: listed or discovered; missing ones are kept for a while. Part of the reducer."""
 
-from ari_presence.core import callstate, parkstate, registration
+from ari_presence.core import callstate, forgotten, parkstate, registration, schedulestate
 from ari_presence.core import events as ev
 from ari_presence.core.change import Outcome, set_manual
 from ari_presence.core.commands import Record, Save
@@ -15,6 +15,7 @@ def on_started(model: Model, event: ev.Started, out: Outcome) -> None:
     """Take what the store remembers, and make the listed users."""
     model.parted.update(event.manual)
     model.lit.update(event.lit)
+    forgotten.arm(model, event.at)
     for user in model.settings.listed:
         appear(model, user, event.at, out)
         out.touched.add(user)
@@ -25,6 +26,7 @@ def appear(model: Model, user: UserId, at: float, out: Outcome) -> User:
     person = User(user, model.settings.listed.get(user, model.settings.default), at)
     model.users[user] = person
     model.missing.pop(user, None)
+    schedulestate.join(model, person, at, out)
     entry = model.parted.pop(user, None)
     if entry is not None and entry.state not in model.settings.states.by_id:
         out.note("state removed", user=user, state=entry.state)
@@ -33,6 +35,7 @@ def appear(model: Model, user: UserId, at: float, out: Outcome) -> User:
         person.put(Layer.MANUAL, entry, at)
         if entry.until is not None:
             model.ends.add(entry.until, user)
+        forgotten.make_up(model, person, at, out)
     return person
 
 
@@ -49,6 +52,8 @@ def on_endpoints(model: Model, event: ev.EndpointsSeen, out: Outcome) -> None:
     registration.on_listed(model, event, out, first=first)
     if any(pbx not in model.endpoints for pbx in model.settings.pbxs):
         return  # a server that was never heard may know the others
+    if first:
+        schedulestate.note_idle(model, out)
     gone = (model.users.keys() | model.lit) - present - model.missing.keys()
     keep_s = model.settings.keep_s
     if len(gone) > 3 and len(gone) * 2 > before:
@@ -76,6 +81,7 @@ def drop(model: Model, user: UserId, out: Outcome) -> None:
     model.views.pop(user, None)
     model.parked.pop(user, None)
     model.lit.discard(user)
+    schedulestate.leave(model, user)
     out.touched.add(user)
     out.note("user left", user=user)
 
@@ -87,6 +93,8 @@ def on_config(model: Model, event: ev.ConfigChanged, out: Outcome) -> None:
     for user in list(model.users):
         if user not in present and user not in model.missing:  # a listing that lacks somebody is not the configuration
             drop(model, user, out)
+    schedulestate.restart(model, event.at)
+    forgotten.arm(model, event.at)
     kept = present | model.users.keys()
     for user in kept:
         if user in present:
@@ -98,6 +106,9 @@ def on_config(model: Model, event: ev.ConfigChanged, out: Outcome) -> None:
             person.put(Layer.MANUAL, None, event.at)  # before anybody looks it up
             out.note("state removed", user=user, state=manual.state)
             set_manual(model, person, None, event.at, "configuration", None, out)
+        schedulestate.join(model, person, event.at, out)
+    if all(pbx in model.endpoints for pbx in model.settings.pbxs):
+        schedulestate.note_idle(model, out)
     callstate.refresh_all(model, event.at, out)
     parkstate.refresh(model, event.at, out)
     registration.recount(model, event.at, "configuration", out, at_once=False)

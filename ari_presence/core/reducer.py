@@ -8,7 +8,7 @@ the model (`plan.py`).
 from collections.abc import Callable
 from typing import Any
 
-from ari_presence.core import callstate, parkstate, registration
+from ari_presence.core import callstate, forgotten, parkstate, registration, schedulestate
 from ari_presence.core import events as ev
 from ari_presence.core.change import Outcome, change_manual, make_entry, set_automatic, set_manual
 from ari_presence.core.commands import Refuse, Track
@@ -148,6 +148,11 @@ def _on_timer(model: Model, event: ev.TimerDue, out: Outcome) -> None:
             drop(model, user, out)
         elif (person := model.users.get(user)) is not None:
             _on_due(model, person, until, event.at, out)
+    if event.clock_set:  # what follows from the time of day has to be worked out anew
+        schedulestate.on_clock_set(model, event.at, out)
+        forgotten.arm(model, event.at)
+    schedulestate.on_timer(model, event.at, out)
+    forgotten.on_timer(model, event.at, out)
     callstate.on_timer(model, event.at, out)
     parkstate.on_timer(model, event.at, out)
 

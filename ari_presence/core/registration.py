@@ -5,6 +5,7 @@ longer the more often a phone comes and goes.
 """
 
 from ari_presence.core import events as ev
+from ari_presence.core import forgotten
 from ari_presence.core.change import Outcome, set_automatic
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.model import Model, User
@@ -76,6 +77,7 @@ def _settle(model: Model, person: User, at: float, source: str, out: Outcome, *,
         model.leaving.pop(person.id, None)
         if shown:
             set_automatic(model, person, Layer.REGISTRATION, None, at, out)
+            forgotten.on_back(model, person, at, out)
     elif shown or person.id in model.leaving:
         return
     elif at_once:

@@ -66,6 +66,11 @@ def user_json(model: Model, user: User) -> dict[str, Any]:
     return user_seen(model, user).json()
 
 
+def manual_json(model: Model, user: User, entry: Entry) -> dict[str, Any]:
+    """Show one user with the state set by hand, whatever covers it."""
+    return UserSeen(user.id, user.settings, Layer.MANUAL, entry, model.settings.states.by_id[entry.state]).json()
+
+
 def why_json(model: Model, user: User) -> dict[str, Any]:
     """Show one user with every layer in the order of precedence; the first of those that apply is the winner."""
     present = {row[0]: row for row in user.layers(model.settings.states)}

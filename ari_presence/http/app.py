@@ -5,6 +5,7 @@ from fastapi import FastAPI
 from ari_presence.http import problems
 from ari_presence.http.events import EventHub
 from ari_presence.http.guard import Guard
+from ari_presence.http.metrics import MetricsRoutes
 from ari_presence.http.routes import EVENTS_PATH, ControlRoutes, EventRoutes, HealthRoutes, UserRoutes
 from ari_presence.http.service import Service
 
@@ -14,8 +15,8 @@ def create_app(service: Service, *, local: bool, keep_alive_s: float = 15.0) -> 
 
     Args:
         service: The daemon.
-        local: True for the control socket: everything, on behalf of `cli`. False for TCP: health and readiness only,
-            and only for a Host that is this machine.
+        local: True for the control socket: everything, on behalf of `cli`. False for TCP: health, readiness and metrics
+            only, and only for a Host that is this machine.
         keep_alive_s: Seconds between comments on a silent event stream.
 
     Returns:
@@ -25,6 +26,7 @@ def create_app(service: Service, *, local: bool, keep_alive_s: float = 15.0) -> 
     problems.install(app)
     app.add_middleware(Guard, loopback_host_only=not local, no_head=[EVENTS_PATH])
     app.include_router(HealthRoutes(service).router())
+    app.include_router(MetricsRoutes(service).router())
     hub = EventHub(service, keep_alive_s=keep_alive_s)
     app.state.close_streams = hub.close
     if local:

@@ -116,11 +116,12 @@ class UserRoutes:
         router.add_api_route("/groups", self.groups, methods=["GET"])
         router.add_api_route("/pbxs", self.pbxs, methods=["GET"])
         router.add_api_route("/parking", self.parking, methods=["GET"])
+        router.add_api_route("/schedule", self.schedule, methods=["GET"])
         return router
 
-    def users(self) -> Response:
-        """List all users."""
-        return JSONResponse(self._service.users())
+    def users(self, stale: bool = False) -> Response:
+        """List all users; with `stale=true` those who may have forgotten what they set, with that."""
+        return JSONResponse(self._service.forgotten() if stale else self._service.users())
 
     def user(self, user: str, layers: bool = False) -> Response:
         """Give one user; with `layers=true` every layer too."""
@@ -159,6 +160,10 @@ class UserRoutes:
     def parking(self) -> Response:
         """List the parked calls of all servers, by server, lot and space."""
         return JSONResponse(self._service.parking())
+
+    def schedule(self, user: str | None = None, week: bool = False) -> Response:
+        """Tell what schedules, or that of one user, give now and in the next day or (`week=true`) week."""
+        return JSONResponse(self._service.schedule(user, week=week))
 
 
 class EventRoutes:

@@ -43,6 +43,21 @@ class ChangeResult:
     waiting: tuple[str, ...] = field(default=())
 
 
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """What is measured when Prometheus asks.
+
+    Attributes:
+        users: How many users show a state; every state is there.
+        forgotten: User, state set by hand, and for how many seconds, where that is longer than `remind_after`.
+        pbxs: As `Service.pbxs`.
+    """
+
+    users: Mapping[str, int]
+    forgotten: list[tuple[str, str, float]]
+    pbxs: list[Json]
+
+
 class Watch(Protocol):
     """A stream of changed users."""
 
@@ -59,6 +74,9 @@ class Service(Protocol):
 
     def users(self) -> list[Json]:
         """Give all users, sorted by id: user, name, state, label, layer, source, since, until, message, groups."""
+
+    def forgotten(self) -> list[Json]:
+        """Give the users whose state set by hand has lasted longer than `remind_after`, with that state."""
 
     def user(self, user: str) -> Json:
         """Give one user."""
@@ -83,6 +101,13 @@ class Service(Protocol):
 
     def parking(self) -> list[Json]:
         """Give the parked calls: pbx, lot, space, caller (number, name), parked_by (user or endpoint), since, source."""
+
+    def schedule(self, user: str | None, *, week: bool) -> list[Json]:
+        """Give what schedules do, of all or of one user: schedule, timezone, users (how many), coming (state, label,
+        reason, since, until, local_since, local_until), what holds now first."""  # noqa: D205, D209
+
+    def metrics(self) -> Metrics:
+        """Give what is measured."""
 
     def ready(self) -> tuple[bool, list[str]]:
         """Tell whether every server is connected and every lamp was compared; with the reasons if not."""

@@ -12,10 +12,12 @@ from ari_presence import service as module
 from ari_presence.ari.wire import Response
 from ari_presence.core.events import ConfigChanged
 from ari_presence.core.model import UserSettings
-from ari_presence.core.names import UserId
+from ari_presence.core.names import StateId, UserId
 from ari_presence.core.parked import Parker
 from ari_presence.core.parking import Parking
+from ari_presence.core.schedule import Schedule, ScheduleTable
 from ari_presence.core.timers import parse_instant
+from ari_presence.core.userstate import ON_CALL, Entry, Layer
 from ari_presence.engine import Engine
 from ari_presence.errors import ConfigError, Refused, StoreError
 from ari_presence.http.service import Service, StateChange
@@ -278,6 +280,45 @@ def test_parking_tells_whose_endpoint_parked_a_call(service: DaemonService, rig:
     rig.engine.call(park)
     found = [(row["pbx"], row["parked_by"], row["caller"]["number"], row["source"]) for row in service.parking()]
     assert found == [("branch", "100", "0301234", "unknown"), ("hq", "PJSIP/trunk", "0301234", "unknown")]
+
+
+def test_forgotten_states_are_listed_even_where_something_covers_them(rig: Rig) -> None:
+    """The state set by hand, with its age; in the metrics too, beside the users by state and the servers."""
+    service = DaemonService(rig.engine, rig.store, str, rig.clock.time)
+    rules = make_settings(remind_after_s=60.0)
+    rig.engine.call(lambda engine: engine.reconfigure(ConfigChanged(rig.clock.wall, rules)))
+    service.set_state("100", StateChange("lunch", "soup"), "cli")
+    rig.clock.advance(50)
+    service.set_state("101", StateChange("dnd"), "cli")
+    rig.clock.advance(11)
+    rig.engine.call(
+        lambda engine: engine.model.users[UserId("100")].put(
+            Layer.CALLS, Entry(ON_CALL, "phone:PJSIP/100", START + 60), START + 60
+        )
+    )
+    assert service.user("100")["state"] == "on-call"
+    (row,) = service.forgotten()
+    assert (row["user"], row["state"], row["layer"], row["message"]) == ("100", "lunch", "manual", "soup")
+    found = service.metrics()
+    assert found.forgotten == [("100", "lunch", 61.0)]
+    assert {state: count for state, count in found.users.items() if count} == {"on-call": 1, "dnd": 1}
+    assert set(found.users) == {state.id for state in rules.states.all}
+    assert [(row["name"], row["users_waiting"]) for row in found.pbxs] == [("hq", 0)]
+
+
+def test_schedule_is_that_of_all_or_of_one_user(rig: Rig) -> None:
+    """What it will do, for a day or a week; a user without one has none, and nobody is made up."""
+    service = DaemonService(rig.engine, rig.store, str, rig.clock.time)
+    office = Schedule("office", (((9 * 3600, 17 * 3600),),) * 7, None, StateId("out"))
+    new = make_settings(schedules=ScheduleTable({UserId("100"): office}))
+    rig.engine.call(lambda engine: engine.reconfigure(ConfigChanged(rig.clock.wall, new)))
+    (day,), (week,) = service.schedule(None, week=False), service.schedule("100", week=True)
+    assert (day["schedule"], day["timezone"], day["users"]) == ("office", "UTC", 1)
+    assert [row["state"] for row in day["coming"]] == ["out", None, "out"]
+    assert len(week["coming"]) == 15
+    assert service.schedule("101", week=False) == []
+    with pytest.raises(Refused, match="there is no user"):
+        service.schedule("999", week=False)
 
 
 def test_ready_waits_for_the_lamps_of_groups(service: DaemonService, rig: Rig) -> None:

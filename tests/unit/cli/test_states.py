@@ -121,3 +121,10 @@ def test_unknown_state_is_exit_1_and_names_the_states(running: Running, cli: Cli
     outcome = cli("set", "100", "dndd")
     assert outcome.code == 1
     assert "choose one of available, dnd, lunch" in outcome.err
+
+
+def test_stale_users_are_those_who_may_have_forgotten_what_they_set(running: Running, cli: Cli) -> None:
+    """Only they are listed, with the state set by hand."""
+    assert [line.split()[0] for line in cli("users", "--stale").out.splitlines()] == ["user", "101"]
+    assert [row["state"] for row in cli("users", "--stale", "--json").json()] == ["dnd"]
+    assert len(cli("users", "--json").json()) == 2

@@ -14,7 +14,7 @@ from ari_presence.core.timers import rfc3339
 from ari_presence.errors import ConfigError, Refused, StoreError
 from ari_presence.http.app import create_app
 from ari_presence.http.server import HttpServer
-from ari_presence.http.service import ChangeResult, Json, StateChange
+from ari_presence.http.service import ChangeResult, Json, Metrics, StateChange
 
 LABELS = {"available": "Available", "dnd": "Do not disturb", "lunch": "At lunch"}
 START = 1_700_000_000.0
@@ -101,6 +101,10 @@ class FakeService:
             raise self.fail
         return [self.model[user] for user in sorted(self.model)]
 
+    def forgotten(self) -> list[Json]:
+        """Give one user who forgot dnd."""
+        return [self._user("101", "dnd", "manual", "cli")]
+
     def user(self, user: str) -> Json:
         """Give one user."""
         self._check(user)
@@ -164,6 +168,25 @@ class FakeService:
         unknown = {"pbx": "hq", "lot": "sales", "space": None, "caller": {"number": None, "name": None}}
         more = {"parked_by": None, "since": None, "source": "unknown"}
         return [{**known, "since": rfc3339(START), "source": "ami"}, {**unknown, **more}]
+
+    def schedule(self, user: str | None, *, week: bool) -> list[Json]:
+        """Give one schedule with two rows, three for a week; 101 has none."""
+        if user is not None:
+            self._check(user)
+        if self.no_groups or user == "101":
+            return []
+        row: Json = {"state": "lunch", "label": "At lunch", "reason": "hours"}
+        row |= {"since": "2026-03-27T16:00:00.000Z", "until": "2026-03-30T07:00:00.000Z"}
+        row |= {"local_since": "2026-03-27T17:00:00+01:00", "local_until": "2026-03-30T09:00:00+02:00"}
+        none: Json = {"state": None, "label": None, "reason": "outside hours", "since": row["until"], "until": None}
+        none |= {"local_since": "2026-03-30T09:00:30+02:00", "local_until": None}
+        rows = [row, none, row] if week else [row, none]
+        return [{"schedule": "office", "timezone": "Europe/Berlin", "users": 2, "coming": rows}]
+
+    def metrics(self) -> Metrics:
+        """Give what three users do."""
+        pbxs: list[Json] = [{"name": "hq", "connected": True, "users_waiting": 4}]
+        return Metrics({"available": 2, "dnd": 1}, [("101", "dnd", 90.5)], pbxs)
 
     def ready(self) -> tuple[bool, list[str]]:
         """Tell whether there is no reason against it."""
