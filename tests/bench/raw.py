@@ -29,13 +29,14 @@ def state_writes(users: Sequence[str], *, on: bool) -> list[Write]:
 def _user_writes(user: str, *, on: bool) -> Iterator[Write]:
     value = ("BUSY", "BUSY", "INUSE", "dnd") if on else ("INVALID", "NOT_INUSE", "NOT_INUSE", "available")
     empty = b64encode(b"").decode()
-    yield _variable(f"DEVICE_STATE(Custom:presence-{user})", value[0])
+    yield variable(f"DEVICE_STATE(Custom:presence-{user})", value[0])
     yield "PUT", f"deviceStates/Stasis:presence-{user}", {"deviceState": value[1]}
-    yield _variable(f"DEVICE_STATE(Custom:dnd-{user})", value[2])
-    yield _variable(f"PRESENCE_STATE(CustomPresence:{user})", f"{value[3]},{empty},{empty},e")
+    yield variable(f"DEVICE_STATE(Custom:dnd-{user})", value[2])
+    yield variable(f"PRESENCE_STATE(CustomPresence:{user})", f"{value[3]},{empty},{empty},e")
 
 
-def _variable(function: str, value: str) -> Write:
+def variable(function: str, value: str) -> Write:
+    """Make the write of a dialplan function."""
     return "POST", "asterisk/variable", {"variable": function, "value": value}
 
 

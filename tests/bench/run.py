@@ -2,7 +2,7 @@
 
     make bench                     about ten minutes, most of it with 10,000 users
     make bench ARGS=--quick        smaller counts, about two minutes
-    make bench ARGS="--only dial"  some parts only: dial, write, reconnect, calls, scale
+    make bench ARGS="--only dial"  some parts only: dial, write, reconnect, calls, schedule, scale
 
 The exit code says whether everything could be measured, never whether it was fast enough.
 """
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import bytime
 import calls
 import dialling
 import scale
@@ -56,6 +57,7 @@ def parts(counts: Counts) -> dict[str, list[Callable[[], Iterator[Row]]]]:
             lambda: scale.reconnect(16, counts.reconnect16),
         ],
         "calls": [lambda: calls.measure(counts.callers, counts.calls_s)],
+        "schedule": [lambda: bytime.measure(counts.users)],
         "scale": [lambda: scale.measure(counts.users, counts.idle_s)],
     }
 
