@@ -13,7 +13,7 @@ from ari_presence.core.schedule import DAY_S, LOOK_AHEAD_DAYS, Schedule, present
 from ari_presence.core.timetable import Course, Timetable
 from ari_presence.core.userstate import Entry, Layer
 
-USERS_PER_SLICE = 100
+USERS_PER_SLICE = 25
 
 
 def join(model: Model, person: User, at: float, out: Outcome) -> None:

@@ -32,7 +32,7 @@ from ari_presence.publish.watching import watch_groups
 from ari_presence.publish.write import Write
 
 QUIET_S = 0.2
-USERS_PER_GROUP = 100
+USERS_PER_READ, USERS_PER_WRITE = 100, 25  # a dialled code waits until a group is made, and for its read-back
 GROUPS_IN_FLIGHT = 2  # one under way, the next one queued behind it
 LAMPS_OF_A_CHANGE = 3  # joined, whole, and the state's own
 
@@ -205,13 +205,13 @@ class Publisher:
             self._pump_urgent()
         while self._groups < GROUPS_IN_FLIGHT and (self._due or self._unread):
             takeable = (u for u in self._due if u not in self._unsettled and not self._is_under_way(u))
-            if batch := list(islice(takeable, USERS_PER_GROUP)):
+            if batch := list(islice(takeable, USERS_PER_WRITE)):
                 if not self._reader.prepare(len(batch) * LAMPS_OF_A_CHANGE):  # for the read-back
                     break
                 for user in batch:
                     del self._due[user]
                 self._write(batch, urgent=False)
-            elif batch := list(islice((u for u in self._unread if u not in self._reading), USERS_PER_GROUP)):
+            elif batch := list(islice((u for u in self._unread if u not in self._reading), USERS_PER_READ)):
                 if not self._reader.prepare(len(self._unread) * len(self._layout.kinds)):
                     break
                 for user in batch:

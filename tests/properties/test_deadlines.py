@@ -40,6 +40,7 @@ OFFICE = Schedule("office", (((9 * HOUR, 17 * HOUR),),) * 7, None, StateId("out"
 NIGHT = Schedule("night", (((22 * HOUR, 26.5 * HOUR), (3 * HOUR, 4 * HOUR)),) * 7, StateId("away"), StateId("brb"))  # type: ignore[arg-type]
 TABLES = [ScheduleTable(everybody=OFFICE), ScheduleTable({UserId("101"): NIGHT}, {}, OFFICE), ScheduleTable()]
 users = st.sampled_from(sorted(ZONES))
+waits = st.sampled_from([0, 0, 1, 60, HOUR, 5 * HOUR])
 spans = st.sampled_from([1, 59, 60, HOUR, 5 * HOUR, 11 * HOUR, 26 * HOUR])
 downtimes = st.sampled_from([0, 3, HOUR, 7 * HOUR, 30 * HOUR])
 
@@ -104,6 +105,11 @@ class Deadlines(RuleBasedStateMachine):
         for _, user in due:
             del self.pending[user]
 
+    def _wait(self, seconds: int) -> None:
+        self._flush()
+        self.now += seconds
+        self._tick()
+
     def _set(self, user: UserId, until: float | None) -> None:
         self._flush()
         self.number += 1
@@ -113,14 +119,16 @@ class Deadlines(RuleBasedStateMachine):
             self.pending[user] = Entry(StateId("dnd"), "cli", self.now, until, str(self.number))
         self._tick()
 
-    @rule(user=users, seconds=spans)
-    def set_for(self, user: UserId, seconds: int) -> None:
+    @rule(user=users, seconds=spans, wait=waits)
+    def set_for(self, user: UserId, seconds: int, wait: int) -> None:
         """Set a state for so long; setting it again moves the end."""
+        self._wait(wait)
         self._set(user, self.now + seconds)
 
-    @rule(user=users, at=st.sampled_from([time(0), time(2, 15), time(2, 30), time(3), time(13, 30)]))
-    def set_until(self, user: UserId, at: time) -> None:
+    @rule(user=users, at=st.sampled_from([time(0), time(2, 15), time(2, 30), time(3), time(13, 30)]), wait=waits)
+    def set_until(self, user: UserId, at: time, wait: int) -> None:
         """Set a state until a time of day, which may be one that is skipped or doubled."""
+        self._wait(wait)
         self._set(user, next_time_of_day(at, self.now, ZONES[user]))
 
     @rule(user=users)
@@ -139,9 +147,7 @@ class Deadlines(RuleBasedStateMachine):
     @rule(seconds=spans)
     def let_time_pass(self, seconds: int) -> None:
         """Wait, and look at the clock only then."""
-        self._flush()
-        self.now += seconds
-        self._tick()
+        self._wait(seconds)
 
     @rule(seconds=st.sampled_from([-30 * HOUR, -HOUR, -2, 2, HOUR, 50 * HOUR]))
     def set_the_clock(self, seconds: int) -> None:
@@ -190,5 +196,7 @@ class Deadlines(RuleBasedStateMachine):
             assert entry is None or entry.since <= self.now < (entry.until or self.now + 1)
 
 
-Deadlines.TestCase.settings = hypothesis_settings(stateful_step_count=30)
+Deadlines.TestCase.settings = hypothesis_settings(
+    stateful_step_count=30, max_examples=max(150, hypothesis_settings().max_examples)
+)
 TestDeadlines = Deadlines.TestCase

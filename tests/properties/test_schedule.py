@@ -32,7 +32,8 @@ QUARTER = 900
 @st.composite
 def days(draw: st.DrawFn) -> tuple[tuple[int, int], ...]:
     """Make spans of a day that do not overlap; the last may reach into the next day."""
-    edges = sorted(draw(st.sets(st.integers(0, 107), max_size=4)))
+    night = st.integers(0, 14)  # where the clocks change
+    edges = sorted(draw(st.sets(night | night | st.integers(0, 107), max_size=4)))
     spans = [(a * QUARTER, b * QUARTER) for a, b in zip(edges[::2], edges[1::2], strict=False)]
     return tuple(span for span in spans if span[0] < DAY_S)
 
