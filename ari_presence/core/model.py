@@ -14,6 +14,7 @@ from ari_presence.core.calls import Calls, CallView
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.lamps import LampLayout
 from ari_presence.core.names import UserId, fold_endpoint, is_user_id
+from ari_presence.core.occurrences import Occurrences
 from ari_presence.core.parking import Parking
 from ari_presence.core.timers import EndQueue
 from ari_presence.core.userstate import AVAILABLE, Entry, Layer, StateDef, StateTable
@@ -165,6 +166,9 @@ class Model:
         offline: Endpoints of each server that cannot be reached.
         leaving: Users who cannot be reached since a moment ago, and when they are offline.
         flaps: How often users have gone and come back lately, and when they went last.
+        agendas: What each calendar says of a user, also of who is no user yet.
+        agenda_of_all: What each calendar says of everybody for whom it says nothing else.
+        agenda_dues: When the calendar layer of a user changes next.
         stopping: Calls are not followed any more.
     """
 
@@ -187,6 +191,9 @@ class Model:
         self.offline: dict[str, set[str]] = {}
         self.leaving: dict[UserId, float] = {}
         self.flaps: dict[UserId, tuple[int, float]] = {}
+        self.agendas: dict[UserId, dict[str, Occurrences]] = {}
+        self.agenda_of_all: dict[str, Occurrences] = {}
+        self.agenda_dues: dict[UserId, float] = {}
         self.stopping = False
         self._requests = 0
         self._owners: dict[str, UserId | None] = {}

@@ -1,6 +1,6 @@
 """Who is a user: listed or discovered; missing ones are kept for a while. Part of the reducer."""
 
-from ari_presence.core import callstate, parkstate, registration
+from ari_presence.core import calendarstate, callstate, parkstate, registration
 from ari_presence.core import events as ev
 from ari_presence.core.change import Outcome, set_manual
 from ari_presence.core.commands import Record, Save
@@ -33,6 +33,7 @@ def appear(model: Model, user: UserId, at: float, out: Outcome) -> User:
         person.put(Layer.MANUAL, entry, at)
         if entry.until is not None:
             model.ends.add(entry.until, user)
+    calendarstate.refresh(model, person, at, out)
     return person
 
 
@@ -73,6 +74,7 @@ def drop(model: Model, user: UserId, out: Outcome) -> None:
     model.missing.pop(user, None)
     model.leaving.pop(user, None)
     model.flaps.pop(user, None)
+    model.agenda_dues.pop(user, None)
     model.views.pop(user, None)
     model.parked.pop(user, None)
     model.lit.discard(user)
@@ -83,6 +85,7 @@ def drop(model: Model, user: UserId, out: Outcome) -> None:
 def on_config(model: Model, event: ev.ConfigChanged, out: Outcome) -> None:
     """Put new settings in force."""
     model.settings = event.settings
+    calendarstate.forget_states(model, event.at)
     present = _present(model)
     for user in list(model.users):
         if user not in present and user not in model.missing:  # a listing that lacks somebody is not the configuration
@@ -98,6 +101,7 @@ def on_config(model: Model, event: ev.ConfigChanged, out: Outcome) -> None:
             person.put(Layer.MANUAL, None, event.at)  # before anybody looks it up
             out.note("state removed", user=user, state=manual.state)
             set_manual(model, person, None, event.at, "configuration", None, out)
+    calendarstate.refresh_all(model, event.at, out)
     callstate.refresh_all(model, event.at, out)
     parkstate.refresh(model, event.at, out)
     registration.recount(model, event.at, "configuration", out, at_once=False)

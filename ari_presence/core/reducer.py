@@ -8,13 +8,14 @@ the model (`plan.py`).
 from collections.abc import Callable
 from typing import Any
 
-from ari_presence.core import callstate, parkstate, registration
+from ari_presence.core import calendarstate, callstate, parkstate, registration
 from ari_presence.core import events as ev
 from ari_presence.core.change import Outcome, change_manual, make_entry, set_automatic, set_manual
 from ari_presence.core.commands import Refuse, Track
 from ari_presence.core.dialled import on_caller_left, on_code, on_link_lost, on_playback, on_settled
 from ari_presence.core.model import Model, User
 from ari_presence.core.names import StateId, UserId, message_problem
+from ari_presence.core.occurrences import CalendarRead
 from ari_presence.core.parked import ParkingListed
 from ari_presence.core.people import drop, forget_absent, on_config, on_endpoints, on_started
 from ari_presence.core.userstate import Entry, Layer
@@ -159,6 +160,7 @@ def _on_due(model: Model, user: User, due: float, at: float, out: Outcome) -> No
     if call is not None and call.until == due:
         set_automatic(model, user, Layer.CALLS, None, at, out)
     registration.on_due(model, user, due, out)
+    calendarstate.on_due(model, user, due, at, out)
 
 
 def _on_link_lost(model: Model, event: ev.LinkLost, out: Outcome) -> None:
@@ -200,6 +202,7 @@ _DISPATCH: dict[type, Callable[[Model, Any, Outcome], None]] = {
     ev.SpacesWatched: parkstate.on_watched,
     ev.CallsListed: _all(callstate.on_listed, parkstate.on_listed),
     ParkingListed: parkstate.on_ami_listed,
+    CalendarRead: calendarstate.on_read,
     ev.Stopping: callstate.on_stopping,
     ev.ChangeAsked: _on_change,
     ev.LampsChanged: _on_lamps_changed,
