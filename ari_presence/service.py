@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ari_presence.calendars.keeper import Keeper
 from ari_presence.core.events import ChangeAsked, ResetAsked
 from ari_presence.core.features import Action
 from ari_presence.core.groups import group_json
@@ -28,8 +29,9 @@ USERS_PER_CALL = 200  # the engine is never held up for longer than these take t
 class DaemonService:
     """Serves any thread; every question about users is answered in the engine's thread."""
 
-    def __init__(self, engine: Engine, store: Store, reload: Callable[[], str]) -> None:
+    def __init__(self, engine: Engine, store: Store, reload: Callable[[], str], keeper: Keeper | None = None) -> None:
         """Serve from these parts; `reload` reads the configuration again and says what changed."""
+        self._keeper = keeper
         self._engine = engine
         self._store = store
         self._reload = reload
@@ -48,8 +50,13 @@ class DaemonService:
         return self._engine.call(lambda engine: user_json(engine.model, _find(engine, user)))
 
     def why(self, user: str) -> Json:
-        """Give one user with all layers."""
-        return self._engine.call(lambda engine: why_json(engine.model, _find(engine, user)))
+        """Give one user with all layers, and how fresh the user's calendars are."""
+        found = self._engine.call(lambda engine: why_json(engine.model, _find(engine, user)))
+        return {**found, "calendars": self._keeper.of_user(UserId(user)) if self._keeper else []}
+
+    def calendars(self) -> list[Json]:
+        """Give the calendars."""
+        return self._keeper.status() if self._keeper else []
 
     def set_state(self, user: str, change: StateChange, source: str) -> ChangeResult:
         """Set the manual state."""

@@ -116,6 +116,7 @@ class UserRoutes:
         router.add_api_route("/groups", self.groups, methods=["GET"])
         router.add_api_route("/pbxs", self.pbxs, methods=["GET"])
         router.add_api_route("/parking", self.parking, methods=["GET"])
+        router.add_api_route("/calendars", self.calendars, methods=["GET"])
         return router
 
     def users(self) -> Response:
@@ -159,6 +160,10 @@ class UserRoutes:
     def parking(self) -> Response:
         """List the parked calls of all servers, by server, lot and space."""
         return JSONResponse(self._service.parking())
+
+    def calendars(self) -> Response:
+        """List the calendars, with how fresh each is and what is wrong with it."""
+        return JSONResponse(self._service.calendars())
 
 
 class EventRoutes:

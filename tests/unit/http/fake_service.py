@@ -165,6 +165,16 @@ class FakeService:
         more = {"parked_by": None, "since": None, "source": "unknown"}
         return [{**known, "since": rfc3339(START), "source": "ami"}, {**unknown, **more}]
 
+    def calendars(self) -> list[Json]:
+        """Give two calendars: one that is well, and one that never was."""
+        good: Json = {"calendar": "work", "users": ["100"], "read": rfc3339(START), "entries": 12, "occurrences": 3}
+        bad: Json = {"calendar": "holidays", "users": None, "read": None, "entries": None, "occurrences": 0}
+        problems = ["entry 7@example.org: ends before it begins, left out: mend it in the calendar"]
+        return [
+            {**good, "failure": None, "problems": problems},
+            {**bad, "failure": "cloud.example.org: answers 404: check the address", "problems": []},
+        ]
+
     def ready(self) -> tuple[bool, list[str]]:
         """Tell whether there is no reason against it."""
         return not self.reasons, self.reasons
