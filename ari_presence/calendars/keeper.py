@@ -178,7 +178,7 @@ class Keeper:
         self._due = dict.fromkeys(names, 0.0)
         self._told = {name: text for name, text in self._told.items() if name in names}
         for source in self._sources.values():
-            source.worked_out_at, source.due = None, 0.0
+            source.due = 0.0
         for calendar in setup.calendars if first else ():
             self._plan(setup, calendar)
         for source in list(self._sources.values()) if first else ():
@@ -217,7 +217,7 @@ class Keeper:
         with self._lock:
             for user, place in found.items():
                 source = self._sources.setdefault((calendar.name, user), _Source(calendar, place))
-                if source.place.zone_names != place.zone_names or source.place.text != place.text:
+                if (source.calendar, source.place) != (calendar, place):
                     source.worked_out_at = None
                 source.calendar, source.place = calendar, place
         return [self._sources[calendar.name, user] for user in found]

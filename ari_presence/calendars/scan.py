@@ -25,6 +25,7 @@ _COMPONENT = re.compile(rb"\nBEGIN:(VEVENT|VFREEBUSY|VTIMEZONE)(?=\n)")
 _ALARM = re.compile(rb"\nBEGIN:VALARM\n.*?\nEND:VALARM(?=\n)", re.DOTALL)
 _UNTIL = re.compile(rb"[:;]UNTIL=(\d{8})")
 _SHORT = re.compile(rb":\+?P(?:\d{1,2}D)?(?:T(?:\d{1,3}[HMS]){1,3})?")
+_ANSWER = re.compile(rb"PARTSTAT=(?:DECLINED|TENTATIVE)", re.IGNORECASE)
 _SHORT_DAYS = 150  # what `_SHORT` matches is no longer
 
 
@@ -124,11 +125,11 @@ def _whole(kind: bytes, body: bytes) -> bytes:
 
 
 def _reduced(entry: bytes) -> bytes:
-    """Keep what is needed; of guests only those who said something."""
+    """Keep what is needed; of guests only those who do not simply come."""
     kept = [b""]
     for line in entry[1:-1].split(b"\n"):
         name = line.partition(b":")[0].partition(b";")[0]
-        if name in _NEEDED and len(line) <= _LONGEST_LINE and (name != b"ATTENDEE" or b"PARTSTAT=" in line):
+        if name in _NEEDED and len(line) <= _LONGEST_LINE and (name != b"ATTENDEE" or _ANSWER.search(line)):
             kept.append(line)
     return b"\n".join(kept) + b"\n"
 
