@@ -45,7 +45,8 @@ def _row(calendar: Json, now: float) -> list[str]:
     if users and len(users) > _NAMED:
         named += f" and {len(users) - _NAMED} more"
     problems = calendar["problems"]
-    problem = calendar["failure"] or (f"{len(problems)} entries are not right" if problems else "")
+    wrong = "1 entry is not right" if len(problems) == 1 else f"{len(problems)} entries are not right"
+    problem = calendar["failure"] or (wrong if problems else "")
     entries = "?" if calendar["entries"] is None else str(calendar["entries"])
     return [calendar["calendar"], named, freshness(calendar, now), entries, str(calendar["occurrences"]), problem]
 

@@ -13,9 +13,7 @@ def test_calendars_are_a_table_with_what_is_wrong(running: Running, cli: Cli) ->
     lines = outcome.out.splitlines()
     assert (outcome.code, outcome.err, len(lines)) == (0, "", 4)
     assert lines[0].split() == ["calendar", "users", "read", "entries", "coming", "problem"]
-    assert lines[1].split()[:2] == ["work", "100"] and lines[1].endswith(
-        "ago  12       3       1 entries are not right"
-    )
+    assert lines[1].split()[:2] == ["work", "100"] and lines[1].endswith("ago  12       3       1 entry is not right")
     assert lines[2].split(maxsplit=5)[:5] == ["holidays", "all", "never", "?", "0"]
     assert lines[2].endswith("answers 404: check the address")
     assert lines[3].startswith("work of 100: entry 7@example.org: ends before")
