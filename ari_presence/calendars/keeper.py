@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import tzinfo
 from itertools import islice
 from pathlib import Path
+from sys import intern
 from typing import Any, Protocol
 
 import structlog
@@ -348,7 +349,8 @@ class Keeper:
 
 def _occurrence(row: Row, first_rank: int) -> Occurrence:
     start, end, state, message, rule = row
-    return Occurrence(start, end, StateId(state), message, first_rank + rule)
+    # The same few texts in many rows: one object each.
+    return Occurrence(start, end, StateId(intern(state)), message and intern(message), first_rank + rule)
 
 
 def _is_of(source: _Source, user: UserId) -> bool:

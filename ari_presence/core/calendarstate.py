@@ -4,11 +4,13 @@ One deadline is set for each user, at the next begin or end; whatever the clock 
 sleep) decides, so nothing is caught up and nothing is left over.
 """
 
-from ari_presence.core.change import Outcome, set_automatic
+from ari_presence.core.change import Outcome, put_automatic
 from ari_presence.core.model import Model, User
 from ari_presence.core.names import UserId
 from ari_presence.core.occurrences import CalendarRead, Occurrences, at_moment, next_change
 from ari_presence.core.userstate import Entry, Layer
+
+USERS_PER_SLICE = 25  # so that a dialled code never waits for ten thousand who are at the same public holiday
 
 
 def on_read(model: Model, event: CalendarRead, out: Outcome) -> None:
@@ -46,7 +48,7 @@ def refresh(model: Model, user: User, at: float, out: Outcome) -> None:
         name = next(name for name, each in counting if each is best)
         entry = Entry(best.state, f"calendar:{name}", best.start, best.end, best.message)
     if entry != shown:
-        set_automatic(model, user, Layer.CALENDAR, entry, at, out)
+        put_automatic(model, user, Layer.CALENDAR, entry, at, out)
 
 
 def _note_next(model: Model, user: UserId, due: float | None) -> None:
@@ -55,14 +57,15 @@ def _note_next(model: Model, user: UserId, due: float | None) -> None:
         model.agenda_dues.pop(user, None)
     elif model.agenda_dues.get(user) != due:
         model.agenda_dues[user] = due
-        model.ends.add(due, user)
+        model.agenda_ends.add(due, user)
 
 
-def on_due(model: Model, user: User, due: float, at: float, out: Outcome) -> None:
-    """Show what counts now, if this is the deadline of the calendar layer."""
-    if model.agenda_dues.get(user.id) == due:
-        del model.agenda_dues[user.id]
-        refresh(model, user, at, out)
+def on_timer(model: Model, at: float, out: Outcome) -> None:
+    """Show what counts now to the next slice of those whose deadline has come; the others follow at once."""
+    for due, user in model.agenda_ends.pop_due(at, USERS_PER_SLICE):
+        if model.agenda_dues.get(user) == due:
+            del model.agenda_dues[user]
+            refresh(model, model.users[user], at, out)
 
 
 def forget_states(model: Model, at: float) -> None:

@@ -39,11 +39,16 @@ def set_manual(
 
 def set_automatic(model: Model, user: User, layer: Layer, entry: Entry | None, at: float, out: Outcome) -> None:
     """Set or remove a state that nobody set by hand; it goes into the history where that is wanted."""
+    put_automatic(model, user, layer, entry, at, out)
+    if entry is not None and entry.until is not None:
+        model.ends.add(entry.until, user.id)
+
+
+def put_automatic(model: Model, user: User, layer: Layer, entry: Entry | None, at: float, out: Outcome) -> None:
+    """Do what `set_automatic` does, for a layer that minds its ends itself."""
     states = model.settings.states
     before = user.effective(states)[:2] if model.settings.history_of_calls else None
     user.put(layer, entry, at)
-    if entry is not None and entry.until is not None:
-        model.ends.add(entry.until, user.id)
     out.touched.add(user.id)
     if before is not None:
         shown, now, _ = user.effective(states)

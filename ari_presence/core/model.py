@@ -169,6 +169,7 @@ class Model:
         agendas: What each calendar says of a user, also of who is no user yet.
         agenda_of_all: What each calendar says of everybody for whom it says nothing else.
         agenda_dues: When the calendar layer of a user changes next.
+        agenda_ends: The same in order of time.
         stopping: Calls are not followed any more.
     """
 
@@ -194,6 +195,7 @@ class Model:
         self.agendas: dict[UserId, dict[str, Occurrences]] = {}
         self.agenda_of_all: dict[str, Occurrences] = {}
         self.agenda_dues: dict[UserId, float] = {}
+        self.agenda_ends = EndQueue()
         self.stopping = False
         self._requests = 0
         self._owners: dict[str, UserId | None] = {}
@@ -222,8 +224,9 @@ class Model:
     def next_deadline(self) -> float | None:
         """Tell when a `TimerDue` event is wanted, seconds since the epoch, or None."""
         due = min(self.unheard.values(), default=inf)
-        if (end := self.ends.next()) is not None and end < due:
-            due = end
+        for queue in (self.ends, self.agenda_ends):
+            if (end := queue.next()) is not None and end < due:
+                due = end
         for pbx, calls in self.calls.items():
             if pbx not in self.unheard and (wanted := calls.next_deadline()) < due:
                 due = wanted

@@ -149,6 +149,7 @@ def _on_timer(model: Model, event: ev.TimerDue, out: Outcome) -> None:
             drop(model, user, out)
         elif (person := model.users.get(user)) is not None:
             _on_due(model, person, until, event.at, out)
+    calendarstate.on_timer(model, event.at, out)
     callstate.on_timer(model, event.at, out)
     parkstate.on_timer(model, event.at, out)
 
@@ -160,7 +161,6 @@ def _on_due(model: Model, user: User, due: float, at: float, out: Outcome) -> No
     if call is not None and call.until == due:
         set_automatic(model, user, Layer.CALLS, None, at, out)
     registration.on_due(model, user, due, out)
-    calendarstate.on_due(model, user, due, at, out)
 
 
 def _on_link_lost(model: Model, event: ev.LinkLost, out: Outcome) -> None:

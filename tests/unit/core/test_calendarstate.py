@@ -136,6 +136,18 @@ def test_calendar_of_everybody_counts_for_all_but_those_who_have_their_own() -> 
     assert [shown(model, user)[1] for user in (ALICE, BOB, UserId("102"))] == ["meeting", "available", "available"]
 
 
+def test_many_who_change_at_once_do_so_in_slices() -> None:
+    """Each deadline of the clock is short; all are done at the same second."""
+    users = [UserId(str(number)) for number in range(200, 300)]
+    model = model_of(*users)
+    reduce(model, CalendarRead(0, "holidays", (MEETING,), tuple(users), everyone=True))
+    sizes = []
+    while model.next_deadline() == 1000.0:
+        sizes.append(len(reduce(model, ev.TimerDue(1000.0)).touched))
+    assert sum(sizes) == 100 and max(sizes) <= 25
+    assert {shown(model, user)[1] for user in users} == {"meeting"}
+
+
 def test_state_set_by_hand_covers_the_meeting_and_clearing_uncovers_it() -> None:
     """Manual is above calendar; `available` holds against it."""
     model = model_of(ALICE)
