@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import tzinfo
 from itertools import islice
 from pathlib import Path
@@ -17,12 +17,12 @@ from typing import Any, Protocol
 
 import structlog
 
+from ari_presence.calendars.known import Source, ZoneKey, is_of, log_changes, status_of
 from ari_presence.calendars.plan import RULES_AT_MOST, Calendar, FolderError, Place, ZoneOf, places
 from ari_presence.calendars.process import LateError, ReaderProcess
 from ari_presence.calendars.source import Answer, Job, Row
 from ari_presence.core.names import StateId, UserId
 from ari_presence.core.occurrences import CalendarRead, Occurrence, Occurrences
-from ari_presence.core.timers import rfc3339
 
 DAY_S = 86400.0
 BEFORE_S, AFTER_S = DAY_S, 8 * DAY_S
@@ -31,12 +31,10 @@ LONGEST_BACKOFF_S = 3600.0
 NOBODY_YET_S = 5.0  # users are found when Asterisk has listed its endpoints
 ROWS_AT_ONCE = 5000  # occurrences that one event makes the engine look at: a millisecond or two
 USERS_AT_ONCE = 100
-NAMES_LOGGED = 5
 
 log = structlog.get_logger(__name__)
 
 Key = tuple[str, UserId | None]
-_Zone = tuple[str, bool]  # its name, and whether it is that of everybody
 
 
 class Clock(Protocol):
@@ -57,20 +55,6 @@ class Setup:
     listed: tuple[UserId, ...]
     zone_of: ZoneOf
     default: tzinfo
-
-
-@dataclass
-class _Source:
-    """One place of a calendar, and what is known of it; its fields change under the keeper's lock."""
-
-    calendar: Calendar
-    place: Place
-    answer: Answer = field(default_factory=Answer)
-    posted: dict[_Zone, tuple[tuple[UserId, ...], Occurrences]] = field(default_factory=dict)
-    worked_out_at: float | None = None  # when its occurrences were, seconds since the epoch
-    looks: int = 0
-    failures: int = 0
-    due: float = 0.0  # by the monotonic clock
 
 
 class Keeper:
@@ -96,7 +80,7 @@ class Keeper:
         self._folder, self._post, self._people, self._clock = folder, post, people, clock
         self._process = process or ReaderProcess()
         self._lock = threading.Condition()  # guards what follows; waited on for the end and for another setup
-        self._sources: dict[Key, _Source] = {}
+        self._sources: dict[Key, Source] = {}
         self._setup: Setup | None = None
         self._new: Setup | None = None
         self._over = False
@@ -134,14 +118,20 @@ class Keeper:
     def status(self) -> list[dict[str, Any]]:
         """Tell of every calendar, in the order of the configuration: whose, how fresh, what is wrong."""
         with self._lock:
-            ordered = sorted(self._sources.values(), key=lambda each: (each.calendar.order, each.place.user or ""))
-            return [_status(source) for source in ordered]
+            known = {key[0] for key in self._sources}
+            empty = [each for each in self._setup.calendars if each.name not in known] if self._setup else []
+            nothing = [
+                Source(each, Place(None, each.place, {}), Answer(self._told.get(each.name, ""))) for each in empty
+            ]
+            found = [*self._sources.values(), *nothing]
+            ordered = sorted(found, key=lambda each: (each.calendar.order, each.place.user or ""))
+            return [status_of(source) for source in ordered]
 
     def of_user(self, user: UserId) -> list[dict[str, Any]]:
         """Tell the same of the calendars of one user."""
         with self._lock:
-            found = [source for source in self._sources.values() if _is_of(source, user)]
-            return [_status(source) for source in sorted(found, key=lambda each: each.calendar.order)]
+            found = [source for source in self._sources.values() if is_of(source, user)]
+            return [status_of(source) for source in sorted(found, key=lambda each: each.calendar.order)]
 
     # --- the thread ---------------------------------------------------------------------------------------------
 
@@ -199,9 +189,9 @@ class Keeper:
             if not sources and calendar.is_for_each and not calendar.is_folder and calendar.users is None:
                 self._due[calendar.name] = now + NOBODY_YET_S
             changed = [source for source in sources if source.due <= now and self._look_at(source)]
-            _log_changes(calendar, changed)
+            log_changes(calendar, changed)
 
-    def _plan(self, setup: Setup, calendar: Calendar) -> list[_Source]:
+    def _plan(self, setup: Setup, calendar: Calendar) -> list[Source]:
         """Bring the sources of a calendar in line with what is there."""
         needs_people = calendar.users is None and calendar.is_for_each and not calendar.is_folder
         try:
@@ -217,7 +207,7 @@ class Keeper:
         self._drop([key for key in known if key[1] not in found])
         with self._lock:
             for user, place in found.items():
-                source = self._sources.setdefault((calendar.name, user), _Source(calendar, place))
+                source = self._sources.setdefault((calendar.name, user), Source(calendar, place))
                 if (source.calendar, source.place) != (calendar, place):
                     source.worked_out_at = None
                 source.calendar, source.place = calendar, place
@@ -243,12 +233,12 @@ class Keeper:
                 with suppress(OSError):
                     Path(self._copy(source) + ending).unlink(missing_ok=True)
 
-    def _copy(self, source: _Source) -> str:
+    def _copy(self, source: Source) -> str:
         """Name the last good copy, without its ending; `@` is in no id, so that names never meet."""
         user = f"@{source.place.user}" if source.place.user is not None else ""
         return str(self._folder / f"{source.calendar.name}{user}")
 
-    def _look_at(self, source: _Source) -> bool:
+    def _look_at(self, source: Source) -> bool:
         """Look at one source; tell whether there is something new to say of it."""
         if self._is_interrupted:
             return False
@@ -261,7 +251,7 @@ class Keeper:
         source.looks += 1
         return first or (before.failure, before.problems) != (answer.failure, answer.problems)
 
-    def _work(self, source: _Source, *, look: bool) -> Answer:
+    def _work(self, source: Source, *, look: bool) -> Answer:
         """Have a source read, and tell the core what is new."""
         at = self._clock.time()
         anyway = source.worked_out_at is None or not 0 <= at - source.worked_out_at < DAY_S
@@ -284,7 +274,7 @@ class Keeper:
             source.answer = answer
         return answer
 
-    def _job(self, source: _Source, at: float, *, look: bool, anyway: bool) -> Job:
+    def _job(self, source: Source, at: float, *, look: bool, anyway: bool) -> Job:
         calendar, place = source.calendar, source.place
         return Job(
             place=place.text,
@@ -304,10 +294,10 @@ class Keeper:
 
     # --- to the core --------------------------------------------------------------------------------------------
 
-    def _tell_all(self, source: _Source, rows: dict[str, list[Row]]) -> None:
+    def _tell_all(self, source: Source, rows: dict[str, list[Row]]) -> None:
         """Post what is new: first for nobody who has it no longer, then for each zone."""
         place, rank = source.place, source.calendar.order * RULES_AT_MOST
-        wanted: dict[_Zone, tuple[UserId, ...]] = {(zone, False): users for zone, users in place.zones.items()}
+        wanted: dict[ZoneKey, tuple[UserId, ...]] = {(zone, False): users for zone, users in place.zones.items()}
         if place.everyone is not None:
             wanted[place.everyone, True] = ()
         self._untell(source, {user for users in place.zones.values() for user in users}, wanted.keys())
@@ -325,7 +315,7 @@ class Keeper:
             source.posted[zone] = (users, occurrences)
             self._say(source, occurrences, users_to_tell, everyone=zone[1])
 
-    def _untell(self, source: _Source, staying: Collection[UserId], zones: Collection[_Zone]) -> None:
+    def _untell(self, source: Source, staying: Collection[UserId], zones: Collection[ZoneKey]) -> None:
         """Take back what was said of users who are not those of the calendar any more."""
         for zone in list(source.posted):
             users, _ = source.posted[zone]
@@ -336,7 +326,7 @@ class Keeper:
             elif gone := tuple(user for user in users if user not in staying):
                 self._say(source, None, gone, everyone=False)
 
-    def _say(self, source: _Source, found: Occurrences | None, users: tuple[UserId, ...], *, everyone: bool) -> None:
+    def _say(self, source: Source, found: Occurrences | None, users: tuple[UserId, ...], *, everyone: bool) -> None:
         """Post it in parts, none of which keeps the engine for long."""
         name, at = source.calendar.name, self._clock.time()
         if everyone:
@@ -351,48 +341,3 @@ def _occurrence(row: Row, first_rank: int) -> Occurrence:
     start, end, state, message, rule = row
     # The same few texts in many rows: one object each.
     return Occurrence(start, end, StateId(intern(state)), message and intern(message), first_rank + rule)
-
-
-def _is_of(source: _Source, user: UserId) -> bool:
-    calendar, place = source.calendar, source.place
-    if place.user is not None:
-        return place.user == user
-    return calendar.users is None or user in calendar.users
-
-
-def _status(source: _Source) -> dict[str, Any]:
-    answer, calendar, place = source.answer, source.calendar, source.place
-    users = [place.user] if place.user is not None else None if calendar.users is None else sorted(calendar.users)
-    return {
-        "calendar": calendar.name,
-        "users": users,
-        "read": None if answer.read_at is None else rfc3339(answer.read_at),
-        "entries": answer.entries,
-        "occurrences": max((len(found) for _, found in source.posted.values()), default=0),
-        "failure": answer.failure or None,
-        "problems": list(answer.problems),
-    }
-
-
-def _log_changes(calendar: Calendar, changed: list[_Source]) -> None:
-    """Say once what failed, what works again, and what is wrong with entries: a line for each reason, not each user."""
-    failed: dict[str, list[str]] = {}
-    for source in changed:
-        if source.answer.failure:
-            failed.setdefault(source.answer.failure, []).append(source.place.user or "")
-        elif source.answer.problems:
-            problems, user = source.answer.problems, source.place.user
-            more = len(problems) - NAMES_LOGGED
-            log.warning(
-                "calendar has entries that are not right",
-                calendar=calendar.name,
-                **({"user": user} if user else {}),
-                problems=problems[:NAMES_LOGGED],
-                **({"more": more} if more > 0 else {}),
-            )
-    for reason, users in failed.items():
-        named = {"users": len(users), "first": users[:NAMES_LOGGED]} if any(users) else {}
-        log.warning("calendar not read, the last good copy counts", calendar=calendar.name, reason=reason, **named)
-    good = sum(not source.answer.failure for source in changed)
-    if good:
-        log.info("calendar read", calendar=calendar.name, sources=good)

@@ -130,6 +130,7 @@ TESTED_ELSEWHERE = {
     "ari_presence.config_values": "tests/unit/test_config.py, value by value",
     "ari_presence.config_secret": "tests/unit/test_config.py and test_config_calendar.py",
     "ari_presence.config_section": "one class, the base of every section",
+    "ari_presence.calendars.known": "tests/unit/calendars/test_keeper.py, by what it tells and logs",
     "ari_presence.cli.connect": "tests/unit/cli, by every command",
     "ari_presence.cli.output": "tests/unit/cli, by what commands print",
     "ari_presence.publish.host": "an interface",

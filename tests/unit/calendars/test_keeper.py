@@ -182,6 +182,18 @@ def test_each_user_has_the_own_file_of_a_folder(tmp_path: Path) -> None:
     assert sum("is it mounted" in str(each.get("reason")) for each in logs) == 1
 
 
+def test_folder_that_is_not_there_is_shown_and_taken_when_it_comes(tmp_path: Path) -> None:
+    """A calendar of which nothing is known yet is listed all the same."""
+    folder = tmp_path / "later"
+    with office(tmp_path, calendar(folder, ALICE, is_folder=True)) as here:
+        here.until(lambda: "cannot be listed" in here.failure())
+        assert here.keeper.status()[0]["users"] == [ALICE] and here.keeper.status()[0]["read"] is None
+        folder.mkdir()
+        here.until(lambda: here.keeper.status()[0]["failure"] is None)
+        (folder / "100.ics").write_bytes(text(now_event("A")))
+        here.until(lambda: here.shows() == "A")
+
+
 def test_address_with_user_is_asked_for_each_user_there_is(tmp_path: Path) -> None:
     """Also for those who are discovered later."""
     with serving() as server:
