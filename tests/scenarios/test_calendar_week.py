@@ -7,12 +7,13 @@ from ari_presence.calendars import entries
 from ari_presence.calendars.rules import DEFAULT_RULES, Rule
 from ari_presence.calendars.scan import scan
 from ari_presence.core import events as ev
+from ari_presence.core.calls import BridgeInfo, ChannelInfo
 from ari_presence.core.lamps import LampLayout
 from ari_presence.core.model import Model, UserSettings
 from ari_presence.core.names import StateId, UserId
 from ari_presence.core.occurrences import CalendarRead, Occurrence
 from ari_presence.core.reducer import reduce
-from ari_presence.core.userstate import Call, Entry, Layer
+from ari_presence.core.userstate import Entry
 from tests.unit.calendars import samples
 from tests.unit.calendars.samples import BERLIN, at, event, meeting, text
 from tests.unit.engine_rig import make_settings
@@ -74,7 +75,12 @@ WEEK = [
     ("03-13 17:00", "", "available", "", "INVALID", "NOT_INUSE"),
     ("03-16 09:00", "", "meeting", "Stand-up (until 09:30)", "BUSY", "BUSY"),
 ]
-LATER = {"*843*45": "state,3*45", "*78": "dnd,on", "*79": "dnd,off", "*840": "state,0"}
+BRIDGE = BridgeInfo("b", "mixing", "basic", "", "")
+CALL = tuple(
+    ChannelInfo(str(number), f"PJSIP/{line}-0000000{number}", "Up", (line, ""), ("", ""))
+    for number, line in enumerate(("100", "trunk"))
+)
+CODES = {"*843*45": "state,3*45", "*78": "dnd,on", "*79": "dnd,off", "*840": "state,0"}
 
 
 def calendar(at_: float) -> CalendarRead:
@@ -97,15 +103,18 @@ def fresh_model(at_: float, manual: Entry | None = None) -> Model:
 def happen(model: Model, at_: float, what: str) -> Model:
     """Let something happen."""
     user = model.users[ALICE]
-    if what in LATER:
-        words = tuple(LATER[what].split(","))
+    if what in CODES:
+        words = tuple(CODES[what].split(","))
         reduce(model, ev.CodeDialled(at_, "hq", f"c{at_}", "PJSIP/100-00000001", words, ev.ClaimState.FRESH))
     elif what == "available":
         reduce(model, ev.ChangeAsked(at_, 1, ALICE, ev.Action.SET, "cli", "available", None, None))
     elif what == "call":
-        user.put(Layer.CALLS, Entry(StateId("on-call"), "phone:PJSIP/100", at_, call=Call()), at_)
+        for channel in CALL:
+            reduce(model, ev.BridgeEntered(at_, "hq", BRIDGE, channel))
     elif what == "hangup":
-        user.put(Layer.CALLS, None, at_)
+        for channel in CALL:
+            reduce(model, ev.BridgeLeft(at_, "hq", BRIDGE, channel))
+            reduce(model, ev.ChannelGone(at_, "hq", channel.id))
     elif what == "restart":
         return fresh_model(at_, user.manual)
     return model
