@@ -62,13 +62,13 @@ def test_entry_lights_lamp_and_text_from_its_begin_to_its_end(
     staffed: PrivateAsterisk, server: CalendarServer, watched: Subscription, tmp_path: Path
 ) -> None:
     """To the second, with title and end; what was set by hand covers it, and uncovers it when cleared."""
-    begin, end = moment(5), moment(14)
+    begin, end = moment(8), moment(18)
     server.answers["/100.ics"] = text(entry(begin, end))
     with Daemon(tmp_path, staffed, extra=tables(server)) as daemon:
         clear(daemon)
         assert lamps(staffed, "100") == expected(None)
         said = f"Budget (until {end:%H:%M})"
-        watched.wait_for(lambda now: (now.presence, now.subtype, now.message) == ("dnd", "meeting", said))
+        watched.wait_for(lambda now: (now.presence, now.subtype, now.message) == ("dnd", "meeting", said), 15)
         eventually(lambda: lamps(staffed, "100") == IN_MEETING, "the lamp")
         assert -1 <= (datetime.now(UTC) - begin).total_seconds() < 3
         shown = daemon.show("100")
@@ -80,7 +80,7 @@ def test_entry_lights_lamp_and_text_from_its_begin_to_its_end(
             alice.dial("*840").wait_ended(10)
         eventually(lambda: lamps(staffed, "100") == IN_MEETING, "the meeting again")
         watched.wait_for(lambda now: now.message == said)
-        watched.wait_for(lambda now: now.presence == "available" and not now.message, 15)
+        watched.wait_for(lambda now: now.presence == "available" and not now.message, 20)
         eventually(lambda: lamps(staffed, "100") == expected(None), "the lamp off")
         assert 0 <= (datetime.now(UTC) - end).total_seconds() < 3
         assert daemon.stop() == 0
@@ -90,7 +90,7 @@ def test_last_good_copy_counts_over_a_restart_with_the_server_down(
     staffed: PrivateAsterisk, server: CalendarServer, watched: Subscription, tmp_path: Path
 ) -> None:
     """The entry that runs, and the one that comes; `why` and `calendars` say how old that is and what is wrong."""
-    switch, end = moment(14), moment(600)
+    switch, end = moment(20), moment(600)
     server.answers["/100.ics"] = text(
         entry(moment(-600), switch), entry(switch, end, "CATEGORIES:Food", title="Lunch with Bob", uid="2")
     )
@@ -111,7 +111,7 @@ def test_last_good_copy_counts_over_a_restart_with_the_server_down(
         assert said.startswith("calendar work: read ") and "cannot be reached" in said
         table = daemon.cli("calendars").stdout.splitlines()
         assert table[1].split()[:2] == ["work", "100"] and "cannot be reached" in table[1]
-        watched.wait_for(lambda now: now.message == f"Lunch with Bob (until {end:%H:%M})", 20)
+        watched.wait_for(lambda now: now.message == f"Lunch with Bob (until {end:%H:%M})", 30)
         eventually(lambda: daemon.state("100") == "lunch", "the entry that came")
         assert lamps(staffed, "100") == expected(None) | {"joined": "ONHOLD", "whole": "ONHOLD"}
         assert len(daemon.logged("calendar not read, the last good copy counts")) == 1

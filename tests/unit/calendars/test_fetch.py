@@ -24,7 +24,7 @@ def server() -> Iterator[CalendarServer]:
 @pytest.fixture
 def fetcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fetcher]:
     """Make a fetcher that is in a hurry."""
-    monkeypatch.setattr(fetch, "TOTAL_S", 1.0)
+    monkeypatch.setattr(fetch, "TOTAL_S", 3.0)
     monkeypatch.setattr(fetch, "CONNECT_S", 0.5)
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -114,7 +114,7 @@ def test_server_that_takes_too_long_is_given_up(server: CalendarServer, fetcher:
     with pytest.raises(FetchError) as error:
         fetcher.fetch(server.url())
     assert error.value.slow and "is it up?" in str(error.value)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
 
 
 def test_server_that_is_down_is_named(server: CalendarServer, fetcher: Fetcher) -> None:
