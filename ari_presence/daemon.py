@@ -129,7 +129,7 @@ class _Daemon:
             self._engine.add_server(pbx.name, pbx.app, pbx.url, link, lamps, startup, pbx.parking_spaces)
 
     def _serve_http(self, config: Config, stack: ExitStack) -> None:
-        service = DaemonService(self._engine, self._store, self._reload, self._keeper)
+        service = DaemonService(self._engine, self._store, self._reload, keeper=self._keeper)
         listen = config.http.listen
         server = HttpServer(
             create_app(service, local=True),
