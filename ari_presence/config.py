@@ -29,8 +29,10 @@ from pydantic import (
 )
 
 from ari_presence import config_values as values
+from ari_presence.config_calendar import CalendarSection, calendar_problems
 from ari_presence.config_errors import ProblemsError, lines
 from ari_presence.config_schedule import ScheduleSection, schedule_problems, time_of_day
+from ari_presence.config_secret import read_secret
 from ari_presence.config_section import Section
 from ari_presence.config_values import HostPort, matching
 from ari_presence.core.devstate import DeviceState
@@ -91,18 +93,7 @@ class Pbx(Section):
     @field_validator("password", "ami_password", mode="before")
     @classmethod
     def _read_secret(cls, given: object, info: ValidationInfo) -> object:
-        """Take the secret from the file that is named, else from the text that is given."""
-        key = f"{info.field_name}_file"
-        name = info.data.get(key)
-        absent = given is None or (isinstance(given, SecretStr) and not given.get_secret_value())
-        if name is not None and not absent:
-            raise ValueError(f"{key} is given as well: keep one of the two")
-        try:
-            if name is not None:
-                return values.secret_file(name, (info.context or {}).get("environ", {}))
-            return values.secret(given) if isinstance(given, str) else given
-        except ValueError as error:
-            raise ProblemsError((key if name is not None else str(info.field_name), str(error))) from None
+        return read_secret(given, info)
 
     @model_validator(mode="after")
     def _complete(self) -> "Pbx":
@@ -263,6 +254,7 @@ class Config(Section):
     user_list: tuple[User, ...] = Field(default=(), alias="user")
     state_list: tuple[State, ...] = Field(default=(), alias="state")
     schedule_list: tuple[ScheduleSection, ...] = Field(default=(), alias="schedule")
+    calendar_list: tuple[CalendarSection, ...] = Field(default=(), alias="calendar")
     calls: Calls = Field(default_factory=Calls)
     lamps: Lamps = Field(default_factory=Lamps)
     treatment: Treatment = Field(default_factory=Treatment)
@@ -301,9 +293,12 @@ class Config(Section):
             *_repeated("pbx", "name", [pbx.name for pbx in self.pbxs]),
             *_repeated("user", "id", [user.id for user in self.user_list]),
             *_repeated("state", "id", [state.id for state in self.state_list]),
+            *_repeated("calendar", "name", [calendar.name for calendar in self.calendar_list]),
             *self._overlapping(),
         ]
         problems = problems or self._shared_digits() or schedule_problems(self)
+        groups = {group for user in self.user_list for group in user.groups}
+        problems = problems or list(calendar_problems(self.calendar_list, self.states, groups))
         if problems:
             raise ProblemsError(*problems)
         return self

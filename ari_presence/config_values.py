@@ -76,7 +76,7 @@ def host_port(value: object) -> HostPort:
 
 def server_url(text: str) -> str:
     """Check the address of an Asterisk HTTP server; a slash at the end is dropped."""
-    _check_url(text, ("http", "https"), "http://127.0.0.1:8088")
+    check_url(text, ("http", "https"), "http://127.0.0.1:8088")
     parts = urlsplit(text)
     if parts.query or parts.fragment:
         raise ValueError('nothing may follow the path: write it as "http://127.0.0.1:8088"')
@@ -89,11 +89,12 @@ def server_url(text: str) -> str:
 def cluster_url(text: str) -> str:
     """Check the address of the Redis server that several daemons share; "" is no cluster."""
     if text:
-        _check_url(text, ("redis", "rediss"), "redis://127.0.0.1:6379/0")
+        check_url(text, ("redis", "rediss"), "redis://127.0.0.1:6379/0")
     return text
 
 
-def _check_url(text: str, schemes: tuple[str, ...], example: str) -> None:
+def check_url(text: str, schemes: tuple[str, ...], example: str) -> None:
+    """Check an address of one of these schemes."""
     # The text itself is never repeated: it may hold a password.
     try:
         parts = urlsplit(text)

@@ -20,12 +20,15 @@ from ari_presence.ami.link import AmiLink
 from ari_presence.ami.session import AmiAddress
 from ari_presence.ari.address import Address
 from ari_presence.ari.link import Link
+from ari_presence.calendars.keeper import Keeper
+from ari_presence.calendarsetup import setup_of
 from ari_presence.config import Agi, Config, Http, Pbx, load_config
 from ari_presence.config_schedule import schedule_remarks, table_of
 from ari_presence.config_values import HostPort
 from ari_presence.core.events import ConfigChanged, Started
 from ari_presence.core.lamps import LampLayout
 from ari_presence.core.model import Prompts, Settings, UserSettings
+from ari_presence.core.names import UserId
 from ari_presence.engine import Engine
 from ari_presence.errors import AriError, AriPresenceError, AriReplacedError, ConfigError, StoreError
 from ari_presence.grouplamps import is_group_key
@@ -98,6 +101,9 @@ class _Daemon:
         thread.start()
         stack.callback(thread.join, 5)
         stack.callback(self._engine.stop)
+        self._keeper = Keeper(config.state_dir / "calendars", self._engine.post, self._people)
+        stack.callback(self._keeper.stop)
+        self._keeper.start(setup_of(config.calendar_list, settings))
         self._serve_http(config, stack)
         _warn_of_unserved(config)
         _warn_of_schedules(config)
@@ -125,7 +131,7 @@ class _Daemon:
             self._engine.add_server(pbx.name, pbx.app, pbx.url, link, lamps, startup, pbx.parking_spaces)
 
     def _serve_http(self, config: Config, stack: ExitStack) -> None:
-        service = DaemonService(self._engine, self._store, self._reload)
+        service = DaemonService(self._engine, self._store, self._reload, keeper=self._keeper)
         listen = config.http.listen
         server = HttpServer(
             create_app(service, local=True),
@@ -135,6 +141,9 @@ class _Daemon:
         )
         server.start()
         stack.callback(server.stop)
+
+    def _people(self) -> list[UserId]:
+        return self._engine.call(lambda engine: list(engine.model.users))
 
     def _save(self, change: Change, request: int | None) -> None:
         self._writer.submit(change, request)
@@ -191,6 +200,7 @@ class _Daemon:
                 raise
             settings = settings_of(config)
             before, after = self._engine.call(lambda engine: _swap(engine, settings))
+            self._keeper.configure(setup_of(config.calendar_list, settings))
             self._history_days = config.history_days
             log.info("configuration reloaded", users_before=before, users=after)
             _warn_of_unserved(config)

@@ -103,6 +103,42 @@ password_file = {password_file}
 #holiday = "out"
 #holidays = ["01-01", "2026-12-24..2026-12-31"]
 #exceptions = [{{ date = "2026-12-23", hours = "08:30-12:00" }}]
+# One [[calendar]] for each file, folder or address of calendars (iCalendar).
+#[[calendar]]
+# Its states have the source calendar:<name>.
+#name = "work"
+# An address, which may hold {{user}}; or a file, or a folder, as below.
+#url = "https://cloud.example.org/{{user}}.ics"
+# Whose it is: users and members of groups, or all = true for everybody's.
+#users = ["100"]
+#groups = ["sales"]
+# For the server; password = "..." instead keeps it in this file.
+#username = "presence"
+#password_file = "/etc/ari-presence/calendar.secret"
+# For https:// with a private certificate authority.
+#ca_file = "/etc/ari-presence/ca.pem"
+# How often it is looked at, 1s to 1d.
+#refresh = "5m"
+# For times without a zone; the default is each user's.
+#timezone = "Europe/Berlin"
+# Whether the title of an entry is shown.
+#titles = true
+# The owner's e-mail: what it declined does not count.
+#address = ["{{user}}@example.org"]
+# The first that fits decides: words of the title, categories, busy (busy, tentative, oof, free, workingelsewhere), and
+# the state, "" for none. Afterwards oof is out and busy is meeting.
+#rules = [{{ words = ["lunch"], categories = ["Food"], busy = ["busy", "free"], state = "lunch" }}]
+
+#[[calendar]]
+#name = "holidays"
+#file = "/etc/ari-presence/holidays.ics"
+#all = true
+
+#[[calendar]]
+#name = "own"
+# With one <user>.ics for each user.
+#folder = "/srv/calendars"
+#users = ["100"]
 
 [calls]
 # How long a user is "Wrapping up" after a call.

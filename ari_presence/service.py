@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ari_presence.calendars.keeper import Keeper
 from ari_presence.core.agenda import Followed, agenda_json, followed, followed_by
 from ari_presence.core.events import ChangeAsked, ResetAsked
 from ari_presence.core.features import Action
@@ -34,9 +35,15 @@ class DaemonService:
     """Serves any thread; every question about users is answered in the engine's thread."""
 
     def __init__(
-        self, engine: Engine, store: Store, reload: Callable[[], str], now: Callable[[], float] = time.time
+        self,
+        engine: Engine,
+        store: Store,
+        reload: Callable[[], str],
+        now: Callable[[], float] = time.time,
+        keeper: Keeper | None = None,
     ) -> None:
         """Serve from these parts; `reload` reads the configuration again and says what changed."""
+        self._keeper = keeper
         self._now = now
         self._engine = engine
         self._store = store
@@ -67,8 +74,13 @@ class DaemonService:
         return self._engine.call(lambda engine: user_json(engine.model, _find(engine, user)))
 
     def why(self, user: str) -> Json:
-        """Give one user with all layers."""
-        return self._engine.call(lambda engine: why_json(engine.model, _find(engine, user)))
+        """Give one user with all layers, and how fresh the user's calendars are."""
+        found = self._engine.call(lambda engine: why_json(engine.model, _find(engine, user)))
+        return {**found, "calendars": self._keeper.of_user(UserId(user)) if self._keeper else []}
+
+    def calendars(self) -> list[Json]:
+        """Give the calendars."""
+        return self._keeper.status() if self._keeper else []
 
     def set_state(self, user: str, change: StateChange, source: str) -> ChangeResult:
         """Set the manual state."""

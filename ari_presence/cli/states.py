@@ -1,11 +1,13 @@
 """Commands that show and change states: users, show, why, set, clear."""
 
 import sys
+import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
+from ari_presence.cli import calendars
 from ari_presence.cli.client import CHANGE_S, user_path
 from ari_presence.cli.connect import JsonOption, UserArgument, connect
 from ari_presence.cli.output import USER_COLUMNS, Json, emit_json, local_time, sentence, show_table, user_row
@@ -57,6 +59,8 @@ def why(context: typer.Context, user: UserArgument, as_json: JsonOption = False)
     print(sentence(found))
     columns = ("layer", "state", "since", "until", "message", "set by", "reason")
     show_table(columns, _layer_rows(found["layers"]))
+    for line in calendars.lines_of(found, time.time()):
+        print(line)
 
 
 def _facts(user: Json) -> list[tuple[str, str]]:

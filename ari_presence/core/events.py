@@ -14,6 +14,7 @@ from ari_presence.core.features import Action
 from ari_presence.core.lamps import Wish
 from ari_presence.core.model import Settings
 from ari_presence.core.names import UserId
+from ari_presence.core.occurrences import CalendarRead
 from ari_presence.core.parked import ParkingListed, Space
 from ari_presence.core.userstate import Entry
 
@@ -343,6 +344,7 @@ Event = (
     | SpacesWatched
     | CallsListed
     | ParkingListed
+    | CalendarRead
     | Stopping
     | CodeDialled
     | PlaybackEnded

@@ -14,6 +14,7 @@ from ari_presence.core.calls import Calls, CallView
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.lamps import LampLayout
 from ari_presence.core.names import UserId, fold_endpoint, is_user_id
+from ari_presence.core.occurrences import Occurrences
 from ari_presence.core.parking import Parking
 from ari_presence.core.schedule import ScheduleTable
 from ari_presence.core.timers import EndQueue
@@ -177,6 +178,10 @@ class Model:
         flaps: How often users have gone and come back lately, and when they went last.
         timetable: Who follows which schedule.
         resets: When forgotten states are cleared next, by zone.
+        agendas: What each calendar says of a user, also of who is no user yet.
+        agenda_of_all: What each calendar says of everybody for whom it says nothing else.
+        agenda_dues: When the calendar layer of a user changes next.
+        agenda_ends: The same in order of time.
         stopping: Calls are not followed any more.
     """
 
@@ -201,6 +206,10 @@ class Model:
         self.flaps: dict[UserId, tuple[int, float]] = {}
         self.timetable = Timetable()
         self.resets: dict[tzinfo, float] = {}
+        self.agendas: dict[UserId, dict[str, Occurrences]] = {}
+        self.agenda_of_all: dict[str, Occurrences] = {}
+        self.agenda_dues: dict[UserId, float] = {}
+        self.agenda_ends = EndQueue()
         self.stopping = False
         self._requests = 0
         self._owners: dict[str, UserId | None] = {}
@@ -229,12 +238,13 @@ class Model:
     def next_deadline(self) -> float | None:
         """Tell when a `TimerDue` event is wanted, seconds since the epoch, or None."""
         due = min(self.unheard.values(), default=inf)
-        if (end := self.ends.next()) is not None and end < due:
-            due = end
         if self.timetable.next is not None and self.timetable.next < due:
             due = self.timetable.next
         if self.resets:
             due = min(due, *self.resets.values())
+        for queue in (self.ends, self.agenda_ends):
+            if (end := queue.next()) is not None and end < due:
+                due = end
         for pbx, calls in self.calls.items():
             if pbx not in self.unheard and (wanted := calls.next_deadline()) < due:
                 due = wanted

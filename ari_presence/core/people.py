@@ -1,6 +1,6 @@
 """Who is a user: listed or discovered; missing ones are kept for a while. Part of the reducer."""
 
-from ari_presence.core import callstate, forgotten, parkstate, registration, schedulestate
+from ari_presence.core import calendarstate, callstate, forgotten, parkstate, registration, schedulestate
 from ari_presence.core import events as ev
 from ari_presence.core.change import Outcome, set_manual
 from ari_presence.core.commands import Record, Save
@@ -36,6 +36,7 @@ def appear(model: Model, user: UserId, at: float, out: Outcome) -> User:
         if entry.until is not None:
             model.ends.add(entry.until, user)
         forgotten.make_up(model, person, at, out)
+    calendarstate.refresh(model, person, at, out)
     return person
 
 
@@ -78,6 +79,7 @@ def drop(model: Model, user: UserId, out: Outcome) -> None:
     model.missing.pop(user, None)
     model.leaving.pop(user, None)
     model.flaps.pop(user, None)
+    model.agenda_dues.pop(user, None)
     model.views.pop(user, None)
     model.parked.pop(user, None)
     model.lit.discard(user)
@@ -89,6 +91,7 @@ def drop(model: Model, user: UserId, out: Outcome) -> None:
 def on_config(model: Model, event: ev.ConfigChanged, out: Outcome) -> None:
     """Put new settings in force."""
     model.settings = event.settings
+    calendarstate.forget_states(model, event.at)
     present = _present(model)
     for user in list(model.users):
         if user not in present and user not in model.missing:  # a listing that lacks somebody is not the configuration
@@ -109,6 +112,7 @@ def on_config(model: Model, event: ev.ConfigChanged, out: Outcome) -> None:
         schedulestate.join(model, person, event.at, out)
     if all(pbx in model.endpoints for pbx in model.settings.pbxs):
         schedulestate.note_idle(model, out)
+    calendarstate.refresh_all(model, event.at, out)
     callstate.refresh_all(model, event.at, out)
     parkstate.refresh(model, event.at, out)
     registration.recount(model, event.at, "configuration", out, at_once=False)

@@ -8,13 +8,14 @@ the model (`plan.py`).
 from collections.abc import Callable
 from typing import Any
 
-from ari_presence.core import callstate, forgotten, parkstate, registration, schedulestate
+from ari_presence.core import calendarstate, callstate, forgotten, parkstate, registration, schedulestate
 from ari_presence.core import events as ev
 from ari_presence.core.change import Outcome, change_manual, make_entry, set_automatic, set_manual
 from ari_presence.core.commands import Refuse, Track
 from ari_presence.core.dialled import on_caller_left, on_code, on_link_lost, on_playback, on_settled
 from ari_presence.core.model import Model, User
 from ari_presence.core.names import StateId, UserId, message_problem
+from ari_presence.core.occurrences import CalendarRead
 from ari_presence.core.parked import ParkingListed
 from ari_presence.core.people import drop, forget_absent, on_config, on_endpoints, on_started
 from ari_presence.core.userstate import Entry, Layer
@@ -150,9 +151,11 @@ def _on_timer(model: Model, event: ev.TimerDue, out: Outcome) -> None:
             _on_due(model, person, until, event.at, out)
     if event.clock_set:  # what follows from the time of day has to be worked out anew
         schedulestate.on_clock_set(model, event.at, out)
+        calendarstate.refresh_all(model, event.at, out)
         forgotten.arm(model, event.at)
     schedulestate.on_timer(model, event.at, out)
     forgotten.on_timer(model, event.at, out)
+    calendarstate.on_timer(model, event.at, out)
     callstate.on_timer(model, event.at, out)
     parkstate.on_timer(model, event.at, out)
 
@@ -205,6 +208,7 @@ _DISPATCH: dict[type, Callable[[Model, Any, Outcome], None]] = {
     ev.SpacesWatched: parkstate.on_watched,
     ev.CallsListed: _all(callstate.on_listed, parkstate.on_listed),
     ParkingListed: parkstate.on_ami_listed,
+    CalendarRead: calendarstate.on_read,
     ev.Stopping: callstate.on_stopping,
     ev.ChangeAsked: _on_change,
     ev.LampsChanged: _on_lamps_changed,

@@ -126,10 +126,10 @@ class EndQueue:
         """Give the time of the earliest noted end, which may be stale, or None."""
         return self._heap[0][0] if self._heap else None
 
-    def pop_due(self, now: float) -> list[tuple[float, UserId]]:
-        """Take out every end that is not later than `now`, in order; stale ones among them."""
-        due = []
-        while self._heap and self._heap[0][0] <= now:
+    def pop_due(self, now: float, at_most: int | None = None) -> list[tuple[float, UserId]]:
+        """Take out every end, or the first so many, not later than `now`, in order; stale ones among them."""
+        due: list[tuple[float, UserId]] = []
+        while self._heap and self._heap[0][0] <= now and len(due) != at_most:
             due.append(heapq.heappop(self._heap))
         return due
 

@@ -117,6 +117,7 @@ class UserRoutes:
         router.add_api_route("/pbxs", self.pbxs, methods=["GET"])
         router.add_api_route("/parking", self.parking, methods=["GET"])
         router.add_api_route("/schedule", self.schedule, methods=["GET"])
+        router.add_api_route("/calendars", self.calendars, methods=["GET"])
         return router
 
     def users(self, stale: bool = False) -> Response:
@@ -164,6 +165,10 @@ class UserRoutes:
     def schedule(self, user: str | None = None, week: bool = False) -> Response:
         """Tell what schedules, or that of one user, give now and in the next day or (`week=true`) week."""
         return JSONResponse(self._service.schedule(user, week=week))
+
+    def calendars(self) -> Response:
+        """List the calendars, with how fresh each is and what is wrong with it."""
+        return JSONResponse(self._service.calendars())
 
 
 class EventRoutes:

@@ -82,7 +82,8 @@ class Service(Protocol):
         """Give one user."""
 
     def why(self, user: str) -> Json:
-        """Give one user with `layers`: the same fields each, with `applies` true or false, the winner first."""
+        """Give one user with `layers`: the same fields each, with `applies` true or false, the winner first; and
+        `calendars`, those of the user as in that method."""  # noqa: D205, D209
 
     def set_state(self, user: str, change: StateChange, source: str) -> ChangeResult:
         """Set the manual state; `source` is `cli` or `api:<token>`. Returns when stored and confirmed, 3 s at most."""
@@ -108,6 +109,10 @@ class Service(Protocol):
 
     def metrics(self) -> Metrics:
         """Give what is measured."""
+
+    def calendars(self) -> list[Json]:
+        """Give the calendars: calendar, users (None: all), read (when last found good), entries, occurrences (in the
+        coming days), failure, problems (of single entries)."""  # noqa: D205, D209
 
     def ready(self) -> tuple[bool, list[str]]:
         """Tell whether every server is connected and every lamp was compared; with the reasons if not."""

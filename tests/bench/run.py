@@ -2,7 +2,7 @@
 
     make bench                     about ten minutes, most of it with 10,000 users
     make bench ARGS=--quick        smaller counts, about two minutes
-    make bench ARGS="--only dial"  some parts only: dial, write, reconnect, calls, schedule, scale
+    make bench ARGS="--only dial"  some parts only: dial, write, reconnect, calls, schedule, calendars, scale
 
 The exit code says whether everything could be measured, never whether it was fast enough.
 """
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import bytime
+import calendars
 import calls
 import dialling
 import scale
@@ -41,10 +42,11 @@ class Counts:
     reconnect16: int
     callers: int
     calls_s: float
+    calendars: int
 
 
-FULL = Counts(200, 100, 1500, 10_000, 30, 1000, 200, 1000, 60)
-QUICK = Counts(40, 20, 300, 1000, 5, 300, 100, 200, 10)
+FULL = Counts(200, 100, 1500, 10_000, 30, 1000, 200, 1000, 60, 1000)
+QUICK = Counts(40, 20, 300, 1000, 5, 300, 100, 200, 10, 100)
 
 
 def parts(counts: Counts) -> dict[str, list[Callable[[], Iterator[Row]]]]:
@@ -58,6 +60,7 @@ def parts(counts: Counts) -> dict[str, list[Callable[[], Iterator[Row]]]]:
         ],
         "calls": [lambda: calls.measure(counts.callers, counts.calls_s)],
         "schedule": [lambda: bytime.measure(counts.users)],
+        "calendars": [lambda: calendars.measure(counts.calendars)],
         "scale": [lambda: scale.measure(counts.users, counts.idle_s)],
     }
 

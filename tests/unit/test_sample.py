@@ -34,6 +34,7 @@ def test_sample_loads_without_change(secret: Path, tmp_path: Path) -> None:
 
 def _all_on(secret: Path) -> str:
     text = re.sub(r"^#(?=[a-z\[])", "", sample_config(secret), flags=re.MULTILINE)
+    text = text.replace("/etc/ari-presence/calendar.secret", "/etc/ari-presence/hq-ami.secret")
     text = text.replace("/etc/ari-presence/hq-ami.secret", "hq-ami.secret").replace(str(secret.parent), "")
     return re.sub(r"^ca_file.*\n", "", text, flags=re.MULTILINE)
 

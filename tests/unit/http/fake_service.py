@@ -188,6 +188,16 @@ class FakeService:
         pbxs: list[Json] = [{"name": "hq", "connected": True, "users_waiting": 4}]
         return Metrics({"available": 2, "dnd": 1}, [("101", "dnd", 90.5)], pbxs)
 
+    def calendars(self) -> list[Json]:
+        """Give two calendars: one that is well, and one that never was."""
+        good: Json = {"calendar": "work", "users": ["100"], "read": rfc3339(START), "entries": 12, "occurrences": 3}
+        bad: Json = {"calendar": "holidays", "users": None, "read": None, "entries": None, "occurrences": 0}
+        problems = ["entry 7@example.org: ends before it begins, left out: mend it in the calendar"]
+        return [
+            {**good, "failure": None, "problems": problems},
+            {**bad, "failure": "cloud.example.org: answers 404: check the address", "problems": []},
+        ]
+
     def ready(self) -> tuple[bool, list[str]]:
         """Tell whether there is no reason against it."""
         return not self.reasons, self.reasons

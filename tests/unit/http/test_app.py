@@ -200,6 +200,13 @@ def test_parked_calls_are_listed(running: Running) -> None:
     assert running.request_tcp("GET", "/api/v1/parking")[0] == 404
 
 
+def test_calendars_are_listed(running: Running) -> None:
+    """With how fresh each is; on the control socket alone."""
+    status, body, _ = running.request("GET", "/api/v1/calendars")
+    assert (status, body) == (200, running.service.calendars())
+    assert running.request_tcp("GET", "/api/v1/calendars")[0] == 404
+
+
 def test_groups_are_listed(running: Running) -> None:
     """The groups are what the daemon says."""
     assert running.request("GET", "/api/v1/groups")[:2] == (200, running.service.groups())

@@ -1,0 +1,1 @@
+"""Calendars: fetched and read in a process of their own, turned into occurrences for the core."""

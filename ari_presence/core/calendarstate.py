@@ -1,0 +1,82 @@
+"""The calendar layer: what the calendars of a user say now, and when that changes. Part of the reducer.
+
+One deadline is set for each user, at the next begin or end; whatever the clock says then (after a jump, or a night of
+sleep) decides, so nothing is caught up and nothing is left over.
+"""
+
+from ari_presence.core.change import Outcome, put_automatic
+from ari_presence.core.model import Model, User
+from ari_presence.core.names import UserId
+from ari_presence.core.occurrences import CalendarRead, Occurrences, at_moment, next_change
+from ari_presence.core.userstate import Entry, Layer
+
+USERS_PER_SLICE = 25  # so that a dialled code never waits for ten thousand who are at the same public holiday
+
+
+def on_read(model: Model, event: CalendarRead, out: Outcome) -> None:
+    """Take what a calendar says, also for people who are no users yet."""
+    if event.everyone:
+        _put(model.agenda_of_all, event)
+    for user in event.users:
+        if not event.everyone:
+            _put(model.agendas.setdefault(user, {}), event)
+            if not model.agendas[user]:
+                del model.agendas[user]
+        if (person := model.users.get(user)) is not None:
+            refresh(model, person, event.at, out)
+
+
+def _put(agenda: dict[str, Occurrences], event: CalendarRead) -> None:
+    if event.occurrences is None:
+        agenda.pop(event.calendar, None)
+    else:
+        agenda[event.calendar] = event.occurrences
+
+
+def refresh(model: Model, user: User, at: float, out: Outcome) -> None:
+    """Work the layer of a user out again, and note when it changes next."""
+    shown = user.entries.get(Layer.CALENDAR)
+    agenda = {**model.agenda_of_all, **model.agendas.get(user.id, {})}
+    if not agenda and shown is None:
+        return
+    known = model.settings.states.by_id
+    counting = [(name, each) for name, all_ in agenda.items() for each in all_ if each.state in known]
+    _note_next(model, user.id, next_change((each for _, each in counting), at))
+    best = at_moment((each for _, each in counting), at)
+    entry = None
+    if best is not None:
+        name = next(name for name, each in counting if each is best)
+        entry = Entry(best.state, f"calendar:{name}", best.start, best.end, best.message)
+    if entry != shown:
+        put_automatic(model, user, Layer.CALENDAR, entry, at, out)
+
+
+def _note_next(model: Model, user: UserId, due: float | None) -> None:
+    """Set the one deadline of a user; those of before are passed over when they come up."""
+    if due is None:
+        model.agenda_dues.pop(user, None)
+    elif model.agenda_dues.get(user) != due:
+        model.agenda_dues[user] = due
+        model.agenda_ends.add(due, user)
+
+
+def on_timer(model: Model, at: float, out: Outcome) -> None:
+    """Show what counts now to the next slice of those whose deadline has come; the others follow at once."""
+    for due, user in model.agenda_ends.pop_due(at, USERS_PER_SLICE):
+        if model.agenda_dues.get(user) == due:
+            del model.agenda_dues[user]
+            refresh(model, model.users[user], at, out)
+
+
+def forget_states(model: Model, at: float) -> None:
+    """Remove layers whose state the new settings do not know, before anybody looks it up."""
+    for user in model.users.values():
+        entry = user.entries.get(Layer.CALENDAR)
+        if entry is not None and entry.state not in model.settings.states.by_id:
+            user.put(Layer.CALENDAR, None, at)
+
+
+def refresh_all(model: Model, at: float, out: Outcome) -> None:
+    """Look at everybody again: other settings may know other states."""
+    for user in model.users.values():
+        refresh(model, user, at, out)
