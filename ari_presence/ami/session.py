@@ -1,10 +1,12 @@
-"""One connection to AMI: logs in, lists the parked calls, and again whenever one comes or goes.
+"""One connection to AMI: logs in, lists the parked calls, and again whenever one comes or goes; carries out what is asked.
 
 Each listing is whole, so whatever was missed is healed by the next; one is made at least every `LIST_EVERY_S`. Everything has a
 time limit and a size limit.
 """
 
+import math
 import re
+import select
 import socket
 import time
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from ari_presence.ami.asks import Asks
 from ari_presence.ami.wire import Fields, Messages, action, one
 from ari_presence.core.parked import ParkedInfo, ParkingListed
 from ari_presence.errors import AriAuthError, AriConnectionError
@@ -29,6 +32,8 @@ LISTED_AT_MOST = 10_000
 
 _GREETING = b"Asterisk Call Manager/"
 _LIVE = {"ParkedCall", "UnParkedCall", "ParkedCallGiveUp", "ParkedCallTimeOut", "ParkedCallSwap"}
+_TOLD = {"QueueMemberAdded", "QueueMemberRemoved", "QueueMemberPause", "PresenceStateChange"}
+_FILTERS = ("Event: (Un)?ParkedCall", "Event: QueueMember(Added|Removed|Pause)", "Event: PresenceStateChange")
 _ENDPOINT = re.compile(r"(?!Local/)[A-Za-z0-9]{2,20}/[^\s,&|/]{1,78}")
 _DENIED = "AMI may not list parked calls: give its user read = call and write = call,system in manager.conf"
 _NO_PARKING = "AMI cannot list parked calls: is res_parking loaded? (module load res_parking.so)"
@@ -66,11 +71,28 @@ class _Listing:
 class Session:
     """Speaks over a connected socket, in the thread that calls it."""
 
-    def __init__(self, address: AmiAddress, sock: socket.socket, post: Callable[[object], None]) -> None:
-        """Take a connected socket; `post` takes a `ParkingListed` for each listing."""
+    def __init__(
+        self,
+        address: AmiAddress,
+        sock: socket.socket,
+        post: Callable[[object], None],
+        asks: Asks | None = None,
+        tell: Callable[[Fields], None] = lambda _: None,
+    ) -> None:
+        """Take a connected socket.
+
+        Args:
+            address: Who we are there.
+            sock: The socket.
+            post: Takes a `ParkingListed` for each listing.
+            asks: What others want to be carried out.
+            tell: Takes events about members of queues and presence states.
+        """
         self._address = address
         self._sock = sock
         self._post = post
+        self._asks = asks or Asks(post)
+        self._tell = tell
         self._messages = Messages()
         self._listing: _Listing | None = None
         self._asked = 0
@@ -87,7 +109,7 @@ class Session:
         deadline = time.monotonic() + STEP_S
         data = self._greeting(deadline)
         login = action(
-            "Login", Username=self._address.username, Secret=self._address.secret, Events="call", ActionID="login"
+            "Login", Username=self._address.username, Secret=self._address.secret, Events="call,agent", ActionID="login"
         )
         self._send(login)
         while True:
@@ -111,7 +133,8 @@ class Session:
                 "make ami_username and the secret in ami_password_file those of manager.conf, and permit this host there"
             )
         # Without the right to filter (`system`) everything comes and is skipped here.
-        self._send(action("Filter", Operation="Add", Filter="Event: (Un)?ParkedCall", ActionID="filter"))
+        for each in _FILTERS:
+            self._send(action("Filter", Operation="Add", Filter=each, ActionID="filter"))
 
     def follow(self) -> None:
         """List and follow until the connection ends.
@@ -124,12 +147,16 @@ class Session:
             now = time.monotonic()
             if self._listing is None and now >= self._next_list:
                 self._ask()
+            self._asks.check()
+            if asked := self._asks.to_send():
+                self._send(asked)
             if now >= quiet_since + QUIET_S * (2 if pinged else 1):
                 if pinged:
                     raise AriConnectionError("fell silent")
                 self._send(action("Ping", ActionID="ping"))
                 pinged = True
-            data = self._wait(min(self._wake(), quiet_since + QUIET_S * (2 if pinged else 1)))
+            wake = min(self._wake(), quiet_since + QUIET_S * (2 if pinged else 1), self._asks.deadline() or math.inf)
+            data = self._wait_either(wake)
             if data:
                 quiet_since, pinged = time.monotonic(), False
                 for message in self._messages.feed(data):
@@ -153,6 +180,10 @@ class Session:
         event, listing = one(message, "event"), self._listing
         if listing is not None and one(message, "actionid") == listing.id:
             self._take_listed(message, event, listing)
+        elif self._asks.take(message):
+            return
+        elif event in _TOLD:
+            self._tell(message)
         elif event in _LIVE:
             self._next_list = min(self._next_list, time.monotonic() + (LIST_GAP_S if listing is not None else 0.0))
 
@@ -179,6 +210,14 @@ class Session:
         self._post(ParkingListed(listing.at, self._address.name, None if listing.rows is None else tuple(listing.rows)))
 
     # --- the socket ---------------------------------------------------------------------------------------------
+
+    def _wait_either(self, until: float) -> bytes:
+        """Receive until then, or until something is to be sent; empty when nothing came."""
+        poll = select.poll()
+        for descriptor in {self._sock.fileno(), self._asks.fileno()} - {-1}:
+            poll.register(descriptor, select.POLLIN)
+        ready = {found for found, _ in poll.poll(max(until - time.monotonic(), 0.0) * 1000 + 1)}
+        return self._wait(time.monotonic() + 1.0) if self._sock.fileno() in ready else b""
 
     def _wait(self, until: float) -> bytes:
         """Receive until then; empty when the time is over."""

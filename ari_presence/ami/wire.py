@@ -14,7 +14,14 @@ MESSAGE_AT_MOST = 64 * 1024
 """Bytes; Asterisk's own messages have a few KiB at most."""
 VALUE_AT_MOST = 200
 """Characters of a value that are kept."""
-USED = (b"Response:", b"Event: ParkedCall", b"Event: UnParkedCall")
+USED = (
+    b"Response:",
+    b"Event: ParkedCall",
+    b"Event: UnParkedCall",
+    b"Event: QueueMember",
+    b"Event: QueueStatusComplete",
+    b"Event: PresenceState",
+)
 """How the messages begin that somebody reads here; a busy server sends thousands of others."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")

@@ -55,7 +55,7 @@ def test_listing_is_posted_whole(ami: FakeAmi, sock: socket.socket) -> None:
     first = ParkedInfo("1.1", "default", "701", ("100", ""), "PJSIP/101", at - 5)
     second = ParkedInfo("1.2", "default", "702", ("100", ""), None, at - 5)
     assert posted == [ParkingListed(at, "hq", (first, second))]
-    assert ami.actions("Login")[0]["Events"] == "call"
+    assert ami.actions("Login")[0]["Events"] == "call,agent"
 
 
 @pytest.mark.parametrize(
