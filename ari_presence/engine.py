@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import structlog
 
@@ -31,13 +31,14 @@ from ari_presence.core.timers import ClockWatch
 from ari_presence.core.view import user_seen
 from ari_presence.errors import AriError, StoreError
 from ari_presence.feed import Feed
-from ari_presence.grouplamps import GroupLamps, is_group_key
+from ari_presence.followers import Followers
+from ari_presence.grouplamps import GroupLamps
 from ari_presence.publish.host import Answer
 from ari_presence.publish.publisher import Publisher
 from ari_presence.servers import LinkPort, Server
 from ari_presence.store.base import Change, HistoryAdded, LampsConfirmed, ManualChanged, ServerSeen
 from ari_presence.tickets import CONFIRM_S, Outcome, Ticket, Tickets
-from ari_presence.turns import Turns
+from ari_presence.turns import Clock, Turns
 
 LOGGED_ONE_BY_ONE = 20
 NO_CALL_PARKED = DeviceState.NOT_INUSE
@@ -47,16 +48,6 @@ LONGEST_WAIT_S = 30.0  # so that a wall clock that was set is noticed
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
-
-
-class Clock(Protocol):
-    """Two clocks: seconds since the epoch, and seconds that never jump."""
-
-    def time(self) -> float:
-        """Give seconds since the epoch, UTC."""
-
-    def monotonic(self) -> float:
-        """Give seconds from an arbitrary start."""
 
 
 class Engine:
@@ -81,6 +72,7 @@ class Engine:
         self.servers: dict[str, Server] = {}
         self.feed = Feed(int(clock.time() * 1000))
         self.groups = GroupLamps(self, clock.monotonic)
+        self.followers = Followers(save)
         self._save = save
         self._fatal = fatal
         self._clock = clock
@@ -160,8 +152,10 @@ class Engine:
             server.pump()
             if (due := server.next_deadline()) is not None:
                 wait_s = min(wait_s, due - now)
-        if (alarm := self._tickets.next_deadline()) is not None:
-            wait_s = min(wait_s, alarm - now)
+        self.followers.pump()
+        for due in (self._tickets.next_deadline(), self.followers.next_deadline()):
+            if due is not None:
+                wait_s = min(wait_s, due - now)
         return max(wait_s, 0.0)
 
     def _take(self, item: object) -> None:
@@ -198,6 +192,7 @@ class Engine:
         for command in commands:
             self._carry_out(command)
         self.groups.follow(self.model, event, touched)
+        self.followers.follow(self.model, event, touched)
         if commands:
             self._log_saves([command for command in commands if isinstance(command, cmd.Save)])
         if touched and self.feed.wanted(len(touched)):
@@ -226,7 +221,7 @@ class Engine:
             startup: When it was last seen to have started, in its own words; "" if never.
             spaces: Devices of its parking spaces, `park:701@parkedcalls`.
         """
-        lamps = {user: text for user, text in stored.items() if not is_group_key(user)}
+        lamps = {user: text for user, text in stored.items() if ":" not in user}  # keys of others than users have one
         publisher = Publisher(name, app, self.model.settings.layout, lamps, self, self._clock.monotonic)
         groups = self.groups.add_server(name, app, stored)
         callers = Callers(
@@ -266,7 +261,8 @@ class Engine:
             case cmd.Leave():
                 self.servers[command.pbx].callers.leave(command)
             case cmd.Save():
-                self._do_save(command)
+                self._tickets.saving(command)
+                self._save(ManualChanged(command.user, command.entry, command.record), command.request)
             case cmd.Track():
                 self._tickets.track(command, self._clock.monotonic())
             case cmd.Refuse():
@@ -278,10 +274,6 @@ class Engine:
             case cmd.Note():
                 (log.warning if command.warning else log.info)(command.event, **dict(command.fields))
 
-    def _do_save(self, command: cmd.Save) -> None:
-        self._tickets.saving(command)
-        self._save(ManualChanged(command.user, command.entry, command.record), command.request)
-
     def _log_saves(self, saves: list[cmd.Save]) -> None:
         if len(saves) > LOGGED_ONE_BY_ONE:
             log.info("states", users=len(saves), source=saves[0].record.source)
@@ -291,6 +283,7 @@ class Engine:
 
     def _on_stored(self, requests: list[int], error: StoreError | None) -> None:
         lost = self._tickets.stored(requests, error)
+        self.followers.stored(requests, error)
         if error is not None:
             log.error("not stored", reason=str(error))
         for save in reversed(lost):  # the newest first, so that the oldest `before` holds in the end
@@ -328,6 +321,7 @@ class Engine:
         server.callers.check_sounds(self.model.settings)
         server.callers.adopt(event.callers)
         server.pump()
+        self.followers.link_up(event.pbx)
 
     def _link_down(self, event: LinkDown) -> None:
         server = self.servers[event.pbx]
@@ -364,9 +358,14 @@ class Engine:
         """Take somebody else's change of lamps as the user's wish."""
         self._apply(ev.LampsChanged(self._clock.time(), user, wish))
 
+    def adopt_presence(self, user: UserId, presence: Presence, pbx: str) -> None:
+        """Take somebody else's change of a presence state as the user's wish."""
+        self._apply(ev.PresenceChanged(self._clock.time(), user, presence, f"pbx:{pbx}"))
+
     def confirmed(self, pbx: str, user: UserId, text: str) -> None:
         """Store what a server now shows."""
         self._save(LampsConfirmed(pbx, user, text), None)
+        self.followers.shown(pbx, user, text)
 
     def submit(self, pbx: str, requests: list[Request], done: Answer, *, urgent: bool) -> None:
         """Send a group; its answer waits for its turn."""

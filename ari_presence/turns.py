@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 import structlog
 
@@ -15,6 +16,16 @@ AT_ONCE = 100  # items between two looks at the clock
 AFTER_BUG_S = 1.0  # what is due and fails stays due: not tried again at once
 
 log = structlog.get_logger(__name__)
+
+
+class Clock(Protocol):
+    """Two clocks: seconds since the epoch, and seconds that never jump."""
+
+    def time(self) -> float:
+        """Give seconds since the epoch, UTC."""
+
+    def monotonic(self) -> float:
+        """Give seconds from an arbitrary start."""
 
 
 class Turns:

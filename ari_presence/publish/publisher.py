@@ -60,12 +60,12 @@ class Publisher:
         self._new_reader = partial(LampReader, pbx, app, self._submit, one_by_one=one_by_one)
         self._shown: dict[UserId, Vector] = {user: parse_lamps(layout, text) for user, text in stored.items()}
         self._gone = [device for user, text in stored.items() for device in gone_lamps(layout, user, text)]
-        self._presences: dict[UserId, Presence] = {}
+        self.presences: dict[UserId, Presence] = {}
         self._doubts = Doubts(clock)
-        self._up = False
         self._reset_session(over_websocket=False)
 
     def _reset_session(self, *, over_websocket: bool) -> None:
+        self._up = False
         self._session = object()
         self._rests = False  # all is right and done: `pump` has nothing to do
         self._over_websocket = over_websocket
@@ -92,7 +92,7 @@ class Publisher:
         self._up = True
         self._doubts.connected()
         self._restarted = restarted
-        self._presences.clear()
+        self.presences.clear()
         self._unread = dict.fromkeys([*users, *self._shown])
         self._known = set(self._unread)
         self._unsettled = set(self._unread)
@@ -107,7 +107,6 @@ class Publisher:
     def link_down(self) -> None:
         """End the session; what was confirmed stays known."""
         self._doubt_writes()
-        self._up = False
         self._reset_session(over_websocket=False)
 
     def _doubt_writes(self) -> None:
@@ -170,10 +169,12 @@ class Publisher:
 
     def in_sync(self, user: UserId) -> bool:
         """Tell whether this server is confirmed to show what is desired for a user."""
-        if not self._up or user in self._unsettled or user in self._writing:
-            return False
-        vector, presence = self._desired(user)
-        return self._shown.get(user, self._layout.off) is vector and self._presences.get(user) == presence
+        shown = self._shown.get(user, self._layout.off), self.presences.get(user)
+        return self.is_settled(user) and shown == self._desired(user)
+
+    def is_settled(self, user: UserId) -> bool:
+        """Tell whether it is known what this server shows for a user, `presences` too, and no write is under way."""
+        return self._up and user not in self._unsettled and user not in self._writing
 
     @property
     def idle(self) -> bool:
@@ -268,7 +269,7 @@ class Publisher:
 
     def _desired(self, user: UserId) -> tuple[Vector, Presence | None]:
         """Say what is wanted of a user's lamps: what they are, as long as nobody knows whether there is such a user."""
-        return self._host.desired(user) or (self._shown.get(user, self._layout.off), self._presences.get(user))
+        return self._host.desired(user) or (self._shown.get(user, self._layout.off), self.presences.get(user))
 
     def _read(self, users: list[UserId], *, urgent: bool) -> None:
         """Read all lamps of some users, and their presence where that can be done."""
@@ -280,7 +281,7 @@ class Publisher:
         def done(responses: list[Response]) -> None:
             for user, value in parse_presences(responses[len(requests) :]):
                 wanted = self._desired(user)[1]
-                self._presences[user] = wanted if wanted is not None and value == wanted else value  # equal: one object
+                self.presences[user] = wanted if wanted is not None and value == wanted else value  # equal: one object
             values = iter(parse(responses[: len(requests)]))
             for user in users:
                 self._reading.discard(user)
@@ -319,8 +320,7 @@ class Publisher:
     def _read_later(self, user: UserId) -> None:
         """Look again after a read that failed, ever less often."""
         if not self._failed:
-            remedy = "are func_devstate.so and res_ari_device_states.so loaded?"
-            log.error("lamps not read", pbx=self.pbx, user=user, remedy=remedy)
+            log.error("lamps not read", pbx=self.pbx, user=user, remedy="load func_devstate and res_ari_device_states")
         wait_s = self._failed.wait_s(self._failed.count(user))
         seen = self._restless.get(user, ((), 0.0))[0]
         self._restless[user] = (seen, self._clock() + wait_s)
@@ -357,7 +357,7 @@ class Publisher:
         for user in users:
             vector, presence = self._desired(user)
             changes = plan(vector, self._shown.get(user, self._layout.off))
-            new = presence if self._presences.get(user) != presence else None
+            new = presence if self.presences.get(user) != presence else None
             if not changes and new is None:
                 self._failed.forget(user)
                 self._host.settled(user)
@@ -384,7 +384,7 @@ class Publisher:
         """Take what the read-back says of one user's write (None: refused or not read)."""
         user, outcome = write.user, write.judge(self._layout, values)
         if write.presence is not None and presence_ok:
-            self._presences[user] = write.presence
+            self.presences[user] = write.presence
         self._show(user, self._layout.vector(apply(outcome.done, self._shown.get(user, self._layout.off))))
         if outcome.foreign:
             self._wait_for_quiet(user)

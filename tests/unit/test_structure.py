@@ -26,6 +26,11 @@ LAYERS = {
     "ari_presence.agi": ("core", "errors"),
     "ari_presence.publish": ("core", "errors", "ari.wire"),
     "ari_presence.feed": (),
+    "ari_presence.followers": ("core", "errors", "store.base"),
+    "ari_presence.freepbxkeys": ("ari.wire", "core", "publish.host"),
+    "ari_presence.presencewatch": ("ami.asks", "ami.wire", "core", "servers"),
+    "ari_presence.queuekeeper": ("ami.asks", "ami.wire", "core", "followers", "presencewatch", "store.base"),
+    "ari_presence.unserved": ("config",),
     "ari_presence.grouplamps": ("ari.wire", "core", "errors", "publish"),
     "ari_presence.log": ("errors",),
     "ari_presence.sample": ("core", "errors"),
@@ -54,6 +59,7 @@ LAYERS = {
     "ari_presence.config_section": (),
     "ari_presence.config_errors": ("errors",),
     "ari_presence.config_values": ("core", "errors"),
+    "ari_presence.takeover": ("config", "config_values", "core", "errors"),
     "ari_presence.tickets": ("core", "errors"),
     "ari_presence.callers": ("ari.wire", "core", "errors", "publish"),
     "ari_presence.servers": ("ari.wire", "callers", "core", "publish"),
@@ -64,6 +70,7 @@ LAYERS = {
         "core",
         "errors",
         "feed",
+        "followers",
         "grouplamps",
         "publish",
         "servers",
@@ -81,7 +88,7 @@ LAYERS = {
         "store.base",
         "tickets",
     ),
-    "ari_presence.cli": ("config", "core", "daemon", "errors", "http.address", "sample"),
+    "ari_presence.cli": ("config", "core", "daemon", "errors", "http.address", "sample", "takeover"),
 }
 # Call to why nobody makes it; a folder in which it may be made follows.
 BANNED = {
