@@ -11,7 +11,7 @@ from enum import Enum
 from ari_presence.core.calls import BridgeInfo, ChannelInfo
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.features import Action
-from ari_presence.core.lamps import Wish
+from ari_presence.core.lamps import Presence, Wish
 from ari_presence.core.model import Settings
 from ari_presence.core.names import UserId
 from ari_presence.core.occurrences import CalendarRead
@@ -274,6 +274,16 @@ class LampsChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class PresenceChanged:
+    """The presence state of one user was changed by somebody else."""
+
+    at: float
+    user: UserId
+    presence: Presence
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Settled:
     """A change was stored and the lamps were confirmed, or the time for it is over.
 
@@ -352,6 +362,7 @@ Event = (
     | LinkLost
     | ChangeAsked
     | LampsChanged
+    | PresenceChanged
     | Settled
     | ResetAsked
     | NotStored

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from functools import lru_cache
 
+from ari_presence.core import freepbx as pbx_dnd
 from ari_presence.core.devstate import DeviceState, is_off
+from ari_presence.core.freepbx import FreepbxLamps
 from ari_presence.core.names import StateId, UserId, joined_device, parked_device, state_device, whole_device
 from ari_presence.core.timers import clock_text
 from ari_presence.core.userstate import AVAILABLE, AWAY, DND, Entry, Layer, StateDef, StateTable
@@ -47,31 +49,46 @@ _FALLBACK = frozenset({DeviceState.BUSY, DeviceState.INVALID})
 class LampLayout:
     """Which lamps a user has under one configuration, and what they should show; immutable."""
 
-    def __init__(self, states: StateTable, *, whole: bool = True) -> None:
-        """Lay out the joined lamp, the whole lamp if wanted, one for each state that has a digit, and that of parked calls."""
+    def __init__(self, states: StateTable, *, whole: bool = True, freepbx: FreepbxLamps | None = None) -> None:
+        """Lay out the joined lamp, the whole lamp if wanted, one for each digit, that of parked calls, and FreePBX's."""
         self._states = states
-        self.kinds: tuple[str, ...] = (JOINED, *([WHOLE] if whole else []), *(s.id for s in states.dialled), PARKED)
-        self.off: Vector = tuple(_OFF.get(kind, DeviceState.NOT_INUSE) for kind in self.kinds)
+        self.freepbx = freepbx
+        own = (JOINED, *([WHOLE] if whole else []), *(s.id for s in states.dialled), PARKED)
+        self._first = len(own)  # of FreePBX's
+        self._freepbx_kinds = freepbx.kinds if freepbx is not None else ()
+        self._places = freepbx.places() if freepbx is not None else {}
+        self.kinds: tuple[str, ...] = (*own, *self._freepbx_kinds)
+        off = {**_OFF, **dict.fromkeys(self._freepbx_kinds, pbx_dnd.OFF)}
+        self.off: Vector = tuple(off.get(kind, DeviceState.NOT_INUSE) for kind in self.kinds)
         self._index = {kind: index for index, kind in enumerate(self.kinds)}
         self._vectors: dict[Vector, Vector] = {self.off: self.off}
         self._desired: dict[tuple[object, ...], Vector] = {}  # by the states of the layers, which are few
         self._presences: dict[tuple[str, str], Presence] = {}
 
+    def equals(self, other: "LampLayout") -> bool:
+        """Tell whether another layout names the same lamps."""
+        return self.kinds == other.kinds and self.freepbx == other.freepbx
+
     def device(self, index: int, user: UserId) -> str:
         """Name the device of one kind of lamp."""
+        if self.freepbx is not None and index >= self._first:
+            return self.freepbx.device(index - self._first, user)
         kind = self.kinds[index]
         main = _MAIN.get(kind)
         return main(user) if main is not None else state_device(StateId(kind), user)
 
     def watched(self, user: UserId) -> tuple[str, ...]:
         """Name the devices of a user whose outside changes are adopted."""
-        return tuple(self.device(i, user) for i, kind in enumerate(self.kinds) if kind not in OWN)
+        return tuple(dict.fromkeys(self.device(i, user) for i, kind in enumerate(self.kinds) if kind not in OWN))
 
     def locate(self, device: str) -> tuple[UserId, int] | None:
         """Tell whose lamp a device is and of which kind; None if it is not a user's lamp."""
         provider, _, name = device.partition(":")
         kind, dash, owner = name.partition("-")
         provider = provider.lower()
+        if self.freepbx is not None and provider == "custom" and name[:3] in ("DND", "DEV"):
+            found = self.freepbx.locate(name, self._places)
+            return found and (found[0], self._first + found[1])
         if not dash or provider not in ("custom", "stasis"):
             return None
         if kind == "presence":
@@ -83,6 +100,8 @@ class LampLayout:
 
     def seen(self, index: int, value: DeviceState) -> DeviceState:
         """Give what a lamp shows: one that Asterisk does not know yet counts as off."""
+        if index >= self._first:
+            return pbx_dnd.seen(value)
         return self.off[index] if value is DeviceState.UNKNOWN else value
 
     def has_no_provider(self, values: Sequence[DeviceState | None]) -> bool:
@@ -113,12 +132,24 @@ class LampLayout:
             joined = joined or state.joined
         manual = entries.get(Layer.MANUAL)
         values = {JOINED: joined or self.off[0], WHOLE: whole, PARKED: parked}
+        if self._freepbx_kinds:
+            on = pbx_dnd.is_dnd(self._without_calls(entries))
+            values.update(dict.fromkeys(self._freepbx_kinds, pbx_dnd.ON if on else pbx_dnd.OFF))
         lit = manual.state if manual else None
         return self.vector(
             tuple(
                 values.get(kind) or (DeviceState.INUSE if kind == lit else DeviceState.NOT_INUSE) for kind in self.kinds
             )
         )
+
+    def _without_calls(self, entries: Mapping[Layer, Entry]) -> StateDef:
+        """Give the state that decides on the presence state, as `presence` does."""
+        found = (state for _, _, state in self._states.layers(entries) if state.presence is not None)
+        return next(found, self._states.by_id[AVAILABLE])
+
+    def is_dnd(self, vector: Vector) -> bool:
+        """Tell whether FreePBX is told "do not disturb" by these lamps."""
+        return self.freepbx is not None and vector[self._first] is pbx_dnd.ON
 
     def presence(self, entries: Mapping[Layer, Entry], zone: tzinfo) -> Presence:
         """Work out the presence state: of the highest layer that is no call, with its message and its end."""
@@ -148,20 +179,30 @@ class LampLayout:
         states: dict[StateId, bool] = {}
         main: MainVote | None = None
         source = f"pbx:{pbx}"
+        dnd: DeviceState | None = None
         for kind, old, new in zip(self.kinds, before, after, strict=True):
             if old is new or kind in OWN or (restarted and new in self._own(kind)):
                 continue
             if kind == JOINED:
                 main = main_vote(new)
                 continue
+            if kind in self._freepbx_kinds:
+                dnd = dnd or (new if new in (pbx_dnd.ON, pbx_dnd.OFF) else None)  # that of the user comes first
+                continue
             states[StateId(kind)] = not is_off(new)
             if new in _FALLBACK:
                 source = "dialplan"
+        if dnd is pbx_dnd.ON:
+            states.setdefault(DND, True)
+        elif dnd is pbx_dnd.OFF:
+            states = {**{state.id: False for state in self._states.all if pbx_dnd.is_dnd(state)}, **states}
         return Wish(states, main, source) if states or main is not None else None
 
     def _own(self, kind: str) -> frozenset[DeviceState]:
         if kind == JOINED:
             return frozenset(s.joined for s in self._states.all if s.joined)
+        if kind in self._freepbx_kinds:
+            return frozenset({pbx_dnd.ON, pbx_dnd.OFF})
         return frozenset({DeviceState.INUSE, DeviceState.NOT_INUSE})
 
 

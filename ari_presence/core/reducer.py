@@ -18,7 +18,8 @@ from ari_presence.core.names import StateId, UserId, message_problem
 from ari_presence.core.occurrences import CalendarRead
 from ari_presence.core.parked import ParkingListed
 from ari_presence.core.people import drop, forget_absent, on_config, on_endpoints, on_started
-from ari_presence.core.userstate import Entry, Layer
+from ari_presence.core.presences import on_presence
+from ari_presence.core.userstate import DND, Entry, Layer
 from ari_presence.errors import Refused
 
 
@@ -126,7 +127,7 @@ def _verdict(model: Model, user: User, event: ev.LampsChanged) -> tuple[StateId 
     """Choose among the votes: a lit state lamp, then the dark one of the present state, then the main lamp."""
     states, main = event.wish.states, event.wish.main
     table = model.settings.states
-    lit = [state.id for state in table.dialled if states.get(state.id)]
+    lit = [state.id for state in table.dialled if states.get(state.id)] or [DND] * states.get(DND, False)
     if lit:
         return (main[0],) if main and main[0] in lit else (lit[0],)
     manual = user.manual
@@ -212,6 +213,7 @@ _DISPATCH: dict[type, Callable[[Model, Any, Outcome], None]] = {
     ev.Stopping: callstate.on_stopping,
     ev.ChangeAsked: _on_change,
     ev.LampsChanged: _on_lamps_changed,
+    ev.PresenceChanged: on_presence,
     ev.Settled: on_settled,
     ev.ResetAsked: _on_reset,
     ev.NotStored: _on_not_stored,

@@ -204,7 +204,7 @@ def _person(name: str) -> str:
 def extensions(hints: Mapping[str, str]) -> str:
     """Make extensions.conf around the project's own dialplan files; one that does not exist is left out."""
     lines = ["[globals]", *_include("presence-globals.conf")]
-    for each in ("presence-codes", "presence-codes-agi", "presence-hints", "presence-treat"):
+    for each in ("presence-codes", "presence-codes-agi", "presence-hints", "presence-treat", "presence-freepbx"):
         lines += _include(f"{each}.conf")
     lines += ["[internal]", *_context("presence-codes"), *(f"include => {lot[1]}" for lot in LOTS)]
     lines += [f"exten => _1{'X' * more},1,Dial(PJSIP/${{EXTEN}},30)" for more in (2, 4)]

@@ -161,3 +161,14 @@ def test_unit_is_accepted_by_systemd(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     complaints = [line for line in done.stderr.splitlines() if UNIT.name in line]
     assert (done.returncode, complaints) == (0, [])
+
+
+def test_freepbx_file_says_how_to_include_it_and_filters_every_key() -> None:
+    """One context that nobody includes; no user reaches the database unfiltered."""
+    head = (DIALPLAN / "presence-freepbx.conf").read_text().split("[presence-freepbx]")[0]
+    assert head.startswith("; ari-presence: ") and '#include "presence-freepbx.conf"' in head
+    found = lines("presence-freepbx.conf")
+    assert [line for line in found if line.startswith("[")] == ["[presence-freepbx]"]
+    users = [line for line in found if "Set(PRESENCE_USER=" in line]
+    assert len(users) == 2 and all("${FILTER(-a-z0-9_.,${SHIFT(" in line for line in users)
+    assert all("DND/${PRESENCE_USER}" in line for line in found if "DB" in line)
