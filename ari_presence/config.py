@@ -153,6 +153,7 @@ class State(Section):
     overrides_calls: StrictBool | None = None
     expires_s: SecondsOrOff = Field(default=None, alias="expires")
     prompt: Sounds | None = None
+    pauses_queues: StrictBool | None = Field(default=None, alias="pause_queues")
 
     @model_validator(mode="after")
     def _only_what_works(self) -> "State":
@@ -160,13 +161,17 @@ class State(Section):
         for key in ("digit", "overrides_calls", "expires_s", "prompt"):
             if nobody_sets and getattr(self, key):
                 raise ProblemsError((key.removesuffix("_s"), f"{self.id!r} is never set by a person: leave this out"))
+        if self.id in CALL_STATES and self.pauses_queues:
+            raise ProblemsError(
+                ("pause_queues", f"{self.id!r} comes with calls, which a queue minds itself: leave this out")
+            )
         if self.id in CALL_STATES and self.subtype and not self.presence:
             raise ProblemsError(("subtype", "needs presence as well"))
         return self
 
     def applied_to(self, state: StateDef) -> StateDef:
         """Give `state` with the changes that are configured."""
-        simple = ("label", "digit", "joined", "whole", "treatment", "overrides_calls", "prompt")
+        simple = ("label", "digit", "joined", "whole", "treatment", "overrides_calls", "prompt", "pauses_queues")
         changes: dict[str, Any] = {key: getattr(self, key) for key in simple if getattr(self, key) is not None}
         if "expires_s" in self.model_fields_set:
             changes["expires_s"] = self.expires_s or None

@@ -38,6 +38,7 @@ class StateDef:
         overrides_calls: Whether the manual state beats the calls layer.
         expires_s: Seconds after which the state ends by itself when no end is given, or None.
         prompt: Sounds said before "activated".
+        pauses_queues: Whether the user gets no calls from queues meanwhile.
     """
 
     id: StateId
@@ -50,6 +51,7 @@ class StateDef:
     overrides_calls: bool = False
     expires_s: int | None = None
     prompt: tuple[str, ...] = ()
+    pauses_queues: bool = False
 
 
 @dataclass(frozen=True, slots=True)

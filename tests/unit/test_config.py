@@ -216,6 +216,9 @@ def test_defaults_equal_the_contract_example(tmp_path: Path) -> None:
         pytest.param(PBX + '[[state]]\nid = "gym"\nprompt = "a&b"', "prompt 1: 'a&b' is not the name", id="prompt"),
         pytest.param(PBX + '[[state]]\nid = "gym"\nprompt = "../a"', "'../a' is not the name", id="prompt-up"),
         pytest.param(
+            PBX + '[[state]]\nid = "on-call"\npause_queues = true', "which a queue minds itself", id="call-pause"
+        ),
+        pytest.param(
             PBX + '[[state]]\nid = "on-call"\ndigit = 7', "'on-call' is never set by a person", id="call-digit"
         ),
         pytest.param(PBX + '[[state]]\nid = "on-call"\nsubtype = "x"', "subtype: needs presence", id="call-subtype"),
