@@ -26,19 +26,23 @@ from ari_presence.config import Agi, Config, Http, Pbx, load_config
 from ari_presence.config_schedule import schedule_remarks, table_of
 from ari_presence.config_values import HostPort
 from ari_presence.core.events import ConfigChanged, Started
+from ari_presence.core.freepbx import FreepbxLamps
 from ari_presence.core.lamps import LampLayout
 from ari_presence.core.model import Prompts, Settings, UserSettings
 from ari_presence.core.names import UserId
 from ari_presence.engine import Engine
 from ari_presence.errors import AriError, AriPresenceError, AriReplacedError, ConfigError, StoreError
-from ari_presence.grouplamps import is_group_key
+from ari_presence.freepbxkeys import FreepbxKeys
 from ari_presence.http.app import create_app
 from ari_presence.http.server import HttpServer
 from ari_presence.log import configure_logging
+from ari_presence.presencewatch import PresenceWatch
+from ari_presence.queuekeeper import QueueKeeper
 from ari_presence.service import DaemonService
 from ari_presence.store.base import Change, Stored
 from ari_presence.store.sqlite import FILE_NAME, SqliteStore
 from ari_presence.store.writer import StoreWriter
+from ari_presence.unserved import findings
 
 EXIT_CONFIG = 2
 EXIT_REPLACED = 4
@@ -94,8 +98,14 @@ class _Daemon:
         self._writer = StoreWriter(self._store, self._engine.stored)
         stack.callback(self._writer.close)
         self._links = {pbx.name: self._link(pbx) for pbx in config.pbxs}
+        self._amis: dict[str, AmiLink] = {}
+        self._keys = FreepbxKeys(self._engine, self._engine.model, time.monotonic, time.time)
+        self._queues = QueueKeeper(self._engine, self._amis, time.monotonic)
+        self._presences = PresenceWatch(self._engine, self._amis, time.monotonic)
+        for follower in (self._keys, self._queues, self._presences):
+            self._engine.followers.add(follower)
         self._add_servers(config, stored)
-        lit = frozenset(user for lamps in stored.lamps.values() for user in lamps if not is_group_key(user))
+        lit = frozenset(user for lamps in stored.lamps.values() for user in lamps if ":" not in user)
         self._engine.post(Started(time.time(), stored.manual, lit))
         thread = threading.Thread(target=self._engine.run, name="engine", daemon=True)
         thread.start()
@@ -107,8 +117,8 @@ class _Daemon:
         self._serve_http(config, stack)
         _warn_of_unserved(config)
         _warn_of_schedules(config)
-        amis = [self._ami(pbx, pbx.ami) for pbx in config.pbxs if pbx.ami is not None]
-        links: tuple[Link | AmiLink, ...] = (*self._links.values(), *amis)
+        self._amis.update({pbx.name: self._ami(pbx, pbx.ami) for pbx in config.pbxs if pbx.ami is not None})
+        links: tuple[Link | AmiLink, ...] = (*self._links.values(), *self._amis.values())
         for link in links:
             stack.callback(link.stop)
             link.start()
@@ -122,13 +132,16 @@ class _Daemon:
     def _ami(self, pbx: Pbx, at: HostPort) -> AmiLink:
         secret = pbx.ami_password.get_secret_value() if pbx.ami_password is not None else ""
         address = AmiAddress(pbx.name, at.host, at.port, pbx.ami_username or "", secret)
-        return AmiLink(address, self._engine.post, self._fatal)
+        return AmiLink(address, self._engine.post, self._fatal, (self._queues, self._presences))
 
     def _add_servers(self, config: Config, stored: Stored) -> None:
         for pbx in config.pbxs:
             lamps, startup = stored.lamps.get(pbx.name, {}), stored.servers.get(pbx.name, "")
             link = self._links[pbx.name]
             self._engine.add_server(pbx.name, pbx.app, pbx.url, link, lamps, startup, pbx.parking_spaces)
+            self._keys.add_server(pbx.name, pbx.app)
+            if pbx.ami is not None:
+                self._queues.add_server(pbx.name, lamps)
 
     def _serve_http(self, config: Config, stack: ExitStack) -> None:
         service = DaemonService(self._engine, self._store, self._reload, keeper=self._keeper)
@@ -211,7 +224,7 @@ class _Daemon:
 def _swap(engine: Engine, settings: Settings) -> tuple[int, int]:
     """Put new settings in force; in the engine's thread."""
     before, old = len(engine.model.users), engine.model.settings
-    if settings.states.all == old.states.all and settings.layout.kinds == old.layout.kinds:
+    if settings.states.all == old.states.all and settings.layout.equals(old.layout):
         settings = replace(settings, states=old.states, layout=old.layout)  # the same lamps need not be read again
     engine.reconfigure(ConfigChanged(time.time(), settings))
     return before, len(engine.model.users)
@@ -242,9 +255,10 @@ _UNSERVED = ("treatment", "agi", "cluster")
 def _warn_of_unserved(config: Config) -> None:
     """Say which settings are understood but have no effect in this release, so that nobody waits for one."""
     keys = [f"[{name}]" for name in _UNSERVED if name in config.model_fields_set]
-    keys += ["[lamps] freepbx"] if "freepbx" in config.lamps.model_fields_set else []
     if keys:
         log.warning("settings without effect in this release", keys=keys)
+    for each in findings(config):
+        log.warning(each.problem, code=each.code, place=each.place, remedy=each.remedy)
 
 
 def _warn_of_schedules(config: Config) -> None:
@@ -263,7 +277,7 @@ def settings_of(config: Config) -> Settings:
     for user, row in config.user_by_id.items():
         own = UserSettings(row.name, row.groups, frozenset(row.rights), config.zone_of(user))
         listed[user] = shared.setdefault(own, own)
-    return Settings(
+    settings = Settings(
         states=config.states,
         layout=LampLayout(config.states, whole=config.lamps.whole),
         listed=listed,
@@ -281,6 +295,26 @@ def settings_of(config: Config) -> Settings:
         reset_at=config.users.reset_at,
         reset_on_register=config.users.reset_on_register,
     )
+    if not config.lamps.freepbx:
+        return settings
+    lamps = FreepbxLamps(freepbx_devices(config, settings), settings.owner, _rules(config))
+    return replace(settings, layout=LampLayout(config.states, whole=config.lamps.whole, freepbx=lamps))
+
+
+def freepbx_devices(config: Config, settings: Settings) -> dict[UserId, tuple[str, ...]]:
+    """Give FreePBX's devices of users who have others than the one that is named as they are."""
+    found = {}
+    for user, row in config.user_by_id.items():
+        own = (user,) if settings.owner(f"PJSIP/{user}") == user else ()
+        devices = tuple(dict.fromkeys((*own, *(endpoint.partition("/")[2] for endpoint in row.endpoints))))
+        if devices != (user,):
+            found[user] = devices
+    return found
+
+
+def _rules(config: Config) -> str:
+    patterns = (config.users.discover, config.users.exclude)
+    return " ".join(each.pattern if each is not None else "" for each in patterns)
 
 
 class _Lock:

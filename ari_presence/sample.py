@@ -86,6 +86,8 @@ password_file = {password_file}
 #overrides_calls = false
 # Sounds that are played before "activated".
 #prompt = ["digits/7"]
+# Paused in the queues meanwhile; needs ami.
+#pause_queues = false
 
 # One [[schedule]] for each kind of working hours. A user's own comes before a group's, and that before the one for all.
 #[[schedule]]
@@ -149,7 +151,7 @@ password_file = {password_file}
 [lamps]
 # Write Stasis:presence-<user>, for hints that name only the person.
 #whole = true
-# Write and read FreePBX's DND lamps.
+# Keep FreePBX's do not disturb equal, with dialplan/presence-freepbx.conf.
 #freepbx = false
 # A parked call that waits longer lights the lamp in another way.
 #parked_alert = "2m"
