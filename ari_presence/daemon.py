@@ -13,18 +13,16 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import structlog
 
-from ari_presence.ami.link import AmiLink
-from ari_presence.ami.session import AmiAddress
 from ari_presence.ari.address import Address
 from ari_presence.ari.link import Link
 from ari_presence.calendars.keeper import Keeper
 from ari_presence.calendarsetup import setup_of
 from ari_presence.config import Agi, Config, Http, Pbx, load_config
 from ari_presence.config_schedule import schedule_remarks, table_of
-from ari_presence.config_values import HostPort
 from ari_presence.core.events import ConfigChanged, Started
 from ari_presence.core.freepbx import FreepbxLamps
 from ari_presence.core.lamps import LampLayout
@@ -36,13 +34,14 @@ from ari_presence.freepbxkeys import FreepbxKeys
 from ari_presence.http.app import create_app
 from ari_presence.http.server import HttpServer
 from ari_presence.log import configure_logging
-from ari_presence.presencewatch import PresenceWatch
-from ari_presence.queuekeeper import QueueKeeper
 from ari_presence.service import DaemonService
 from ari_presence.store.base import Change, Stored
 from ari_presence.store.sqlite import FILE_NAME, SqliteStore
 from ari_presence.store.writer import StoreWriter
 from ari_presence.unserved import findings
+
+if TYPE_CHECKING:
+    from ari_presence.ami.link import AmiLink
 
 EXIT_CONFIG = 2
 EXIT_REPLACED = 4
@@ -98,12 +97,8 @@ class _Daemon:
         self._writer = StoreWriter(self._store, self._engine.stored)
         stack.callback(self._writer.close)
         self._links = {pbx.name: self._link(pbx) for pbx in config.pbxs}
-        self._amis: dict[str, AmiLink] = {}
         self._keys = FreepbxKeys(self._engine, self._engine.model, time.monotonic, time.time)
-        self._queues = QueueKeeper(self._engine, self._amis, time.monotonic)
-        self._presences = PresenceWatch(self._engine, self._amis, time.monotonic)
-        for follower in (self._keys, self._queues, self._presences):
-            self._engine.followers.add(follower)
+        self._engine.followers.add(self._keys)
         self._add_servers(config, stored)
         lit = frozenset(user for lamps in stored.lamps.values() for user in lamps if ":" not in user)
         self._engine.post(Started(time.time(), stored.manual, lit))
@@ -117,8 +112,7 @@ class _Daemon:
         self._serve_http(config, stack)
         _warn_of_unserved(config)
         _warn_of_schedules(config)
-        self._amis.update({pbx.name: self._ami(pbx, pbx.ami) for pbx in config.pbxs if pbx.ami is not None})
-        links: tuple[Link | AmiLink, ...] = (*self._links.values(), *self._amis.values())
+        links: tuple[Link | AmiLink, ...] = (*self._links.values(), *self._ami_links(config, stored))
         for link in links:
             stack.callback(link.stop)
             link.start()
@@ -129,10 +123,26 @@ class _Daemon:
         address = Address(pbx.name, pbx.url, pbx.username, pbx.password.get_secret_value(), pbx.app, pbx.ca_file)
         return Link(address, self._engine.post, self._engine.gathered)
 
-    def _ami(self, pbx: Pbx, at: HostPort) -> AmiLink:
-        secret = pbx.ami_password.get_secret_value() if pbx.ami_password is not None else ""
-        address = AmiAddress(pbx.name, at.host, at.port, pbx.ami_username or "", secret)
-        return AmiLink(address, self._engine.post, self._fatal, (self._queues, self._presences))
+    def _ami_links(self, config: Config, stored: Stored) -> "list[AmiLink]":
+        """Make the links to AMI and what follows them; nothing of it is loaded where there is none."""
+        pbxs = [(pbx, pbx.ami) for pbx in config.pbxs if pbx.ami is not None]
+        if not pbxs:
+            return []
+        from ari_presence.ami.link import AmiLink
+        from ari_presence.ami.session import AmiAddress
+        from ari_presence.presencewatch import PresenceWatch
+        from ari_presence.queuekeeper import QueueKeeper
+
+        amis: dict[str, AmiLink] = {}
+        queues = QueueKeeper(self._engine, amis, time.monotonic)
+        presences = PresenceWatch(self._engine, amis, time.monotonic)
+        for pbx, at in pbxs:
+            secret = pbx.ami_password.get_secret_value() if pbx.ami_password is not None else ""
+            address = AmiAddress(pbx.name, at.host, at.port, pbx.ami_username or "", secret)
+            amis[pbx.name] = AmiLink(address, self._engine.post, self._fatal, (queues, presences))
+            queues.add_server(pbx.name, stored.lamps.get(pbx.name, {}))
+        self._engine.call(lambda engine: engine.followers.add(queues, presences))
+        return list(amis.values())
 
     def _add_servers(self, config: Config, stored: Stored) -> None:
         for pbx in config.pbxs:
@@ -140,8 +150,6 @@ class _Daemon:
             link = self._links[pbx.name]
             self._engine.add_server(pbx.name, pbx.app, pbx.url, link, lamps, startup, pbx.parking_spaces)
             self._keys.add_server(pbx.name, pbx.app)
-            if pbx.ami is not None:
-                self._queues.add_server(pbx.name, lamps)
 
     def _serve_http(self, config: Config, stack: ExitStack) -> None:
         service = DaemonService(self._engine, self._store, self._reload, keeper=self._keeper)

@@ -44,9 +44,9 @@ class Followers:
         self._tickets = _FIRST_TICKET
         self._waiting: dict[int, Callable[[bool], None]] = {}
 
-    def add(self, follower: Follower) -> None:
-        """Add one, before the engine runs."""
-        self._all.append(follower)
+    def add(self, *followers: Follower) -> None:
+        """Add some, in the engine's turn or before it runs."""
+        self._all += followers
 
     def save(self, change: Change, done: Callable[[bool], None]) -> None:
         """Store a change, and tell whether it is durable."""

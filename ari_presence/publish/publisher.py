@@ -70,8 +70,7 @@ class Publisher:
         self._rests = False  # all is right and done: `pump` has nothing to do
         self._over_websocket = over_websocket
         self._reader = self._new_reader(over_websocket=over_websocket)
-        self._restarted = False
-        self._groups = 0
+        self._restarted, self._groups = False, 0
         self._known: set[UserId] = set()
         self._unsettled: set[UserId] = set()
         self._unread: dict[UserId, None] = {}
