@@ -11,7 +11,9 @@ from functools import partial
 from math import inf
 from typing import Protocol
 
-from ari_presence.ami.asks import Rows
+import structlog
+
+from ari_presence.ami.asks import Rows, error_of
 from ari_presence.ami.wire import Fields, one
 from ari_presence.core.events import Event
 from ari_presence.core.lamps import Presence
@@ -21,6 +23,8 @@ from ari_presence.servers import Server
 
 QUIET_S = 0.5  # longer than that of lamps, which say more: a state, not only a kind
 _PROVIDER = "CustomPresence:"
+
+log = structlog.get_logger(__name__)
 
 
 class AmiPort(Protocol):
@@ -57,6 +61,11 @@ class PresenceWatch:
         """Have all presence states listed: some may have changed before."""
 
         def listed(rows: Rows) -> None:
+            if rows and (reason := error_of(rows)):
+                remedy = (
+                    "give the user in manager.conf read = call and write = call, and load res_manager_presencestate"
+                )
+                log.warning("presence states that others write are not seen", pbx=pbx, reason=reason, remedy=remedy)
             for row in rows or ():
                 self.ami_event(pbx, row)
 

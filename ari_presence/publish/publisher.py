@@ -93,8 +93,7 @@ class Publisher:
         self._restarted = restarted
         self.presences.clear()
         self._unread = dict.fromkeys([*users, *self._shown])
-        self._known = set(self._unread)
-        self._unsettled = set(self._unread)
+        self._known, self._unsettled = set(self._unread), set(self._unread)
         if self._gone:
             off = [write_lamp(device, DeviceState.NOT_INUSE) for device in self._gone]
             self._submit(off, self._went, urgent=False)
@@ -330,7 +329,8 @@ class Publisher:
         return due == inf and (seen is None or seen is after)
 
     def _settle(self, user: UserId, after: Vector) -> None:
-        self._restless.pop(user, None)
+        if self._restless.pop(user, None) is not None:
+            self.presences.pop(user, None)  # whoever changed lamps may have changed it as well
         self._unsettled.discard(user)
         self._due[user] = None
         self._show(user, after)

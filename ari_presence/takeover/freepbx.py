@@ -158,9 +158,9 @@ class Difference:
     states: tuple[tuple[str, str, str], ...]
 
     def lines(self, before: str, name: str) -> list[str]:
-        """Give the difference as `diff -u` prints it."""
-        found = difflib.unified_diff(before.splitlines(), self.text.splitlines(), name, f"{name} (new)", "", "", 3, "")
-        return list(found)
+        """Give the difference as `diff -U0` prints it: without lines around it, since one may hold a password."""
+        old, new = before.splitlines(), self.text.splitlines()
+        return list(difflib.unified_diff(old, new, name, f"{name} (new)", n=0, lineterm=""))
 
 
 def compare(found: Sequence[Person], config: Config, text: str, environ: Mapping[str, str]) -> Difference:

@@ -198,6 +198,11 @@ class PrivateAsterisk:
             raise RuntimeError(f"no console of the private Asterisk in {self.folder}: is it running?")
         return done.stdout.strip()
 
+    @property
+    def console(self) -> list[str]:
+        """Give the words of the command that starts its console; `-rx COMMAND` comes behind them."""
+        return self._command()
+
     def ari(self, method: str, path: str, body: object = None, **params: str) -> requests.Response:
         """Send one request below `/ari/`, such as `server.ari("GET", "deviceStates/Custom:x")`; a body goes as JSON."""
         auth, url = (self.ari_user, self.ari_password), f"{self.url}/ari/{path}"

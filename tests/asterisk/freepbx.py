@@ -93,7 +93,7 @@ def panel_dnd(server: PrivateAsterisk, user: str, *, on: bool, older: bool = Fal
 
 def panel_presence(server: PrivateAsterisk, user: str, kind: str, message: str = "") -> None:
     """Choose a presence state in the user panel."""
-    server.cli(f"presencestate change CustomPresence:{user} {kind},,{message}")
+    server.cli(f'presencestate change CustomPresence:{user} "{kind},,{message}"')
 
 
 def key(server: PrivateAsterisk, user: str) -> str | None:

@@ -1,5 +1,7 @@
 """A server with FreePBX's conventions and ari-presence: whoever changes do not disturb, all places say the same."""
 
+import json
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -172,6 +174,65 @@ def test_change_while_the_daemon_was_away_is_adopted(server: PrivateAsterisk, tm
         agree(daemon, "100", on=False)
 
 
+def test_restart_of_asterisk_leaves_all_equal(daemon: Daemon) -> None:
+    """The key alone was changed, and Asterisk restarts: at the connect all say what the state says."""
+    server = daemon.server
+    daemon.set("100", "dnd")
+    agree(daemon, "100", on=True)
+    server.cli("database del DND 100")
+    server.cli("database put DND 101 YES")
+    before = len(daemon.logged("connected"))
+    server.restart()
+    assert wait_until(lambda: len(daemon.logged("connected")) > before, 20.0), daemon.log()[-2000:]
+    daemon.wait_ready()
+    agree(daemon, "100", on=True)
+    agree(daemon, "101", on=False)
+
+
+def test_users_are_taken_over_from_the_running_server(server: PrivateAsterisk, tmp_path: Path) -> None:
+    """From its console, what that prints, and its database file: the same; then from a configuration that has them."""
+    panel_dnd(server, "101", on=True)
+    panel_presence(server, "102", "xa", "Gone fishing")
+    daemon = Daemon(tmp_path, server, app="freepbx-import")
+    daemon.write(SETTINGS)
+    shown = tmp_path / "shown.txt"
+    shown.write_text(server.cli("database show"))
+    database = server.folder / "lib" / "astdb.sqlite3"
+    console = shlex.join(server.console)
+    wanted = {
+        "users": [
+            {"user": user, "name": f"User {user}", "endpoints": [f"PJSIP/{device}" for device in devices]}
+            for user, devices in DEVICES.items()
+        ],
+        "added": ["101", "102"],
+        "kept": ["100: name is 'Alice Example' here, 'User 100' in FreePBX"],
+        "states": [
+            {"user": "101", "state": "dnd", "message": None},
+            {"user": "102", "state": "out", "message": "Gone fishing"},
+        ],
+    }
+    for words in (["--asterisk", console], [str(shown)], [str(database)]):
+        eventually(  # the database is written a second later
+            lambda words=words: json.loads(daemon.cli("import", "freepbx", "--json", *words).stdout) == wanted,
+            f"{words}: {daemon.cli('import', 'freepbx', '--json', *words)}",
+        )
+    before = daemon.config.read_text()
+    assert daemon.cli("import", "freepbx", str(shown)).returncode == 0
+    assert daemon.config.read_text() == before
+    done = daemon.cli("import", "freepbx", str(shown), "--write")
+    assert done.returncode == 0, done.stderr
+    with daemon:
+        done = daemon.cli("import", "freepbx", str(shown), "--states")
+        assert done.returncode == 0, done.stderr
+        assert daemon.show("102")["name"] == "User 102"
+        assert (daemon.state("101"), daemon.state("102")) == ("dnd", "out")
+        agree(daemon, "101", on=True)
+        daemon.clear("101")
+        daemon.clear("102")
+        agree(daemon, "101", on=False)
+        assert daemon.stop() == 0
+
+
 def test_server_without_the_dialplan_is_told_what_to_include(tree_of: Callable[[int], Tree], tmp_path: Path) -> None:
     """The rest goes on: lamps and presence state are right."""
     with PrivateAsterisk(22, contact_port=9, tree=tree_of(22)) as server:
@@ -226,14 +287,23 @@ def test_presence_of_the_user_panel_is_adopted(
     agree(daemon, "101", on=there == "dnd")
 
 
-steps = st.one_of(
+LAMP_STEPS = (
     st.tuples(st.just("set"), st.sampled_from(["dnd", "lunch", "meeting", "away", "available", ""])),
     st.tuples(st.just("code"), st.sampled_from(["toggle", "on", "off"])),
     st.tuples(st.just("panel"), st.sampled_from(["on", "off", "older-off"])),
-    st.tuples(st.just("presence"), st.sampled_from(TYPES)),
     st.tuples(st.just("user-lamp"), st.sampled_from(["BUSY", "UNAVAILABLE", "NOT_INUSE", "INUSE", "RINGING"])),
     st.tuples(st.just("device-lamp"), st.sampled_from(["BUSY", "UNAVAILABLE", "NOT_INUSE", "INUSE"])),
 )
+PRESENCE_STEPS = st.tuples(st.just("presence"), st.sampled_from(TYPES))
+Script = list[tuple[tuple[str, str], bool]]
+
+
+def scripts(*steps: st.SearchStrategy[tuple[str, str]]) -> st.SearchStrategy[Script]:
+    """Make sequences of steps, each with whether all comes to rest before the next."""
+    return st.lists(st.tuples(st.one_of(*steps), st.booleans()), min_size=1, max_size=6)
+
+
+on_a_server = settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def do(daemon: Daemon, step: tuple[str, str]) -> None:
@@ -273,20 +343,33 @@ def threadless_pause() -> None:
     wait_until(lambda: False, 0.05)
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("daemon", [True], indirect=True, ids=["ami"])
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
-@given(script=st.lists(st.tuples(steps, st.booleans()), min_size=1, max_size=6))
-def test_any_sequence_ends_in_agreement(daemon: Daemon, script: list[tuple[tuple[str, str], bool]]) -> None:
-    """Whoever changes what, at once or one after another: all four places say the same, as the daemon does, and rest."""
-    server = daemon.server
-    with Changes(server) as changes:
+def play(daemon: Daemon, script: Script) -> None:
+    """Do all steps, and see that all places agree, that little was written, and that nothing goes on."""
+    limit = WRITES_OF_A_STEP * len(script)
+    with Changes(daemon.server) as changes:
         for step, rest in script:
             do(daemon, step)
             if rest:
-                assert calm(changes, WRITES_OF_A_STEP * len(script)), (changes.count, daemon.log()[-3000:])
-        assert calm(changes, WRITES_OF_A_STEP * len(script)), (changes.count, daemon.log()[-3000:])
-        on = daemon.state("100") in ("dnd", "meeting")
-        agree(daemon, "100", on=on)
+                assert calm(changes, limit), (changes.count, daemon.log()[-3000:])
+        assert calm(changes, limit), (changes.count, daemon.log()[-3000:])
+        agree(daemon, "100", on=daemon.state("100") in ("dnd", "meeting"))
         before = changes.count
         assert calm(changes, before) and changes.count == before
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("daemon", [True], indirect=True, ids=["ami"])
+@on_a_server
+@given(script=scripts(*LAMP_STEPS, PRESENCE_STEPS))
+def test_any_sequence_ends_in_agreement(daemon: Daemon, script: Script) -> None:
+    """Whoever changes what, at once or one after another: all four places say the same, as the daemon does, and rest."""
+    play(daemon, script)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("daemon", [False], indirect=True, ids=["ari"])
+@on_a_server
+@given(script=scripts(*LAMP_STEPS))
+def test_any_sequence_ends_in_agreement_without_ami(daemon: Daemon, script: Script) -> None:
+    """All that FreePBX's codes and panel do to do not disturb, and every lamp alone."""
+    play(daemon, script)

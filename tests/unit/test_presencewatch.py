@@ -168,6 +168,14 @@ def test_connection_begins_with_a_list() -> None:
     assert world.lamps.state("100") == "dnd"
 
 
+def test_server_that_tells_of_none_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the rights or the module that are missing."""
+    world = World()
+    world.watch.ami_up("hq")
+    world.port.refuse("Permission denied")
+    assert "write = call" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("lost", [True, False], ids=["ami", "ari"])
 def test_lost_connection_leaves_nothing_behind(lost: bool) -> None:
     """Without an answer, or with the lamps unknown, nothing is concluded."""

@@ -17,6 +17,7 @@ from ari_presence.core import events as ev
 from ari_presence.core.change import Outcome
 from ari_presence.core.devstate import DeviceState, parse_state
 from ari_presence.core.features import Action
+from ari_presence.core.freepbx import FreepbxLamps
 from ari_presence.core.lamps import NOT_SET, LampLayout, Presence, Vector, Wish
 from ari_presence.core.model import Model, Settings, UserSettings
 from ari_presence.core.names import UserId
@@ -204,10 +205,11 @@ class World:
         *,
         whole: bool = True,
         rest: bool = True,
+        freepbx: FreepbxLamps | None = None,
     ) -> None:
         """Make a world whose link is down; `rest` tells whether requests go over the websocket."""
         table = states or StateTable()
-        self.layout = LampLayout(table, whole=whole)
+        self.layout = LampLayout(table, whole=whole, freepbx=freepbx)
         self.rest = rest
         self.clock = FakeClock()
         self.model = Model(Settings(table, self.layout, {UserId(user): UserSettings() for user in users}))
