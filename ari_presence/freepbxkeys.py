@@ -153,6 +153,7 @@ class FreepbxKeys:
         server.lit.difference_update(user for user, on in wanted.items() if not on)
         server.lit.update(user for user, on in wanted.items() if on)
         if not wanted:
+            self._send(pbx, server)
             return
         self._number += 1
         server.channel = channel = f"{server.app}-freepbx-{self._number}"

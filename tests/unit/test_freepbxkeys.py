@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from ari_presence import freepbxkeys as module
 from ari_presence.ari.wire import Request, Response
 from ari_presence.core import events as ev
 from ari_presence.core.calls import ChannelInfo
@@ -212,6 +213,18 @@ def test_user_of_whom_nothing_is_known_yet_keeps_the_key() -> None:
     world.finish()
     world.unknown.add("102")
     world.keys.shown("hq", UserId("102"), "freepbx-user=BUSY")
+    assert world.sent == []
+
+
+def test_user_of_whom_nothing_is_known_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where a whole batch is made of such users."""
+    monkeypatch.setattr(module, "BATCH_USERS", 1)
+    world = World()
+    world.finish()
+    world.finish()
+    world.unknown.add("100")
+    world.wait(HEAL_S)
+    assert world.finish() == ([], ["101"])
     assert world.sent == []
 
 
