@@ -1,5 +1,6 @@
-"""A week of a user with a calendar, a dialled `*843*45`, and calls: what shows at each moment, by a clock that is told."""
+"""A week of a user with working hours, a calendar, dialled codes and calls: what shows at each moment, by a told clock."""
 
+from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -13,6 +14,7 @@ from ari_presence.core.model import Model, UserSettings
 from ari_presence.core.names import StateId, UserId
 from ari_presence.core.occurrences import CalendarRead, Occurrence
 from ari_presence.core.reducer import reduce
+from ari_presence.core.schedule import Schedule, ScheduleTable
 from ari_presence.core.userstate import Entry
 from tests.unit.calendars import samples
 from tests.unit.calendars.samples import BERLIN, at, event, meeting, text
@@ -44,8 +46,13 @@ CALENDAR = text(
     event("DTSTART;VALUE=DATE:20260313", "DTEND;VALUE=DATE:20260314", uid="birthday", title="Birthday"),
     event("DTSTART:20260313T150000Z", "DTEND:20260313T160000Z", uid="review", title="Review"),
 )
+OFFICE = Schedule("office", ((((8 * 60 + 30) * 60, (17 * 60 + 30) * 60),),) * 5 + ((), ()), None, StateId("out"))
 # At each moment: what happens (if anything), and then state, message of the phones, joined lamp, whole lamp.
 WEEK = [
+    ("03-09 08:00", "", "out", "until 08:30", "ONHOLD", "UNAVAILABLE"),
+    ("03-09 08:10", "call", "on-call", "until 08:30", "ONHOLD", "INUSE"),
+    ("03-09 08:30", "", "on-call", "", "INVALID", "INUSE"),
+    ("03-09 08:31", "hangup", "available", "", "INVALID", "NOT_INUSE"),
     ("03-09 08:59", "", "available", "", "INVALID", "NOT_INUSE"),
     ("03-09 09:00", "", "meeting", "Stand-up (until 09:30)", "BUSY", "BUSY"),
     ("03-09 09:30", "", "available", "", "INVALID", "NOT_INUSE"),
@@ -53,6 +60,13 @@ WEEK = [
     ("03-09 12:00", "", "lunch", "until 12:30", "ONHOLD", "ONHOLD"),
     ("03-09 12:30", "", "lunch", "Team lunch (until 13:00)", "ONHOLD", "ONHOLD"),
     ("03-09 13:00", "", "available", "", "INVALID", "NOT_INUSE"),
+    ("03-09 17:15", "*843*45", "lunch", "until 18:00", "ONHOLD", "ONHOLD"),
+    ("03-09 17:30", "", "lunch", "until 18:00", "ONHOLD", "ONHOLD"),
+    ("03-09 18:00", "", "out", "until 08:30", "ONHOLD", "UNAVAILABLE"),
+    ("03-09 19:00", "available", "available", "", "INVALID", "NOT_INUSE"),
+    ("03-09 20:00", "*840", "out", "until 08:30", "ONHOLD", "UNAVAILABLE"),
+    ("03-09 21:00", "restart", "out", "until 08:30", "ONHOLD", "UNAVAILABLE"),
+    ("03-10 08:30", "", "available", "", "INVALID", "NOT_INUSE"),
     ("03-10 09:30", "", "meeting", "Stand-up, long (until 10:00)", "BUSY", "BUSY"),
     ("03-10 09:40", "call", "on-call", "Stand-up, long (until 10:00)", "BUSY", "INUSE"),
     ("03-10 10:00", "", "on-call", "", "INVALID", "INUSE"),
@@ -69,10 +83,16 @@ WEEK = [
     ("03-12 09:00", "", "out", "Day off (until 00:00)", "ONHOLD", "UNAVAILABLE"),
     ("03-12 09:10", "available", "available", "", "INVALID", "NOT_INUSE"),
     ("03-12 10:00", "*840", "out", "Day off (until 00:00)", "ONHOLD", "UNAVAILABLE"),
-    ("03-13 00:00", "", "available", "", "INVALID", "NOT_INUSE"),
+    ("03-13 00:00", "", "out", "until 08:30", "ONHOLD", "UNAVAILABLE"),
+    ("03-13 08:30", "", "available", "", "INVALID", "NOT_INUSE"),
     ("03-13 09:15", "restart", "meeting", "Stand-up (until 09:30)", "BUSY", "BUSY"),
     ("03-13 16:00", "", "meeting", "Review (until 17:00)", "BUSY", "BUSY"),
     ("03-13 17:00", "", "available", "", "INVALID", "NOT_INUSE"),
+    ("03-13 17:30", "", "out", "until 08:30", "ONHOLD", "UNAVAILABLE"),
+    ("03-14 12:00", "*78", "dnd", "", "BUSY", "BUSY"),
+    ("03-14 12:01", "*79", "out", "until 08:30", "ONHOLD", "UNAVAILABLE"),
+    ("03-15 12:00", "restart", "out", "until 08:30", "ONHOLD", "UNAVAILABLE"),
+    ("03-16 08:30", "", "available", "", "INVALID", "NOT_INUSE"),
     ("03-16 09:00", "", "meeting", "Stand-up (until 09:30)", "BUSY", "BUSY"),
 ]
 BRIDGE = BridgeInfo("b", "mixing", "basic", "", "")
@@ -94,7 +114,7 @@ def calendar(at_: float) -> CalendarRead:
 def fresh_model(at_: float, manual: Entry | None = None) -> Model:
     """Start with what the store holds."""
     settings = make_settings(listed={ALICE: UserSettings("Alice", zone=ZoneInfo("Europe/Berlin"))})
-    model = Model(settings)
+    model = Model(replace(settings, schedules=ScheduleTable(users={ALICE: OFFICE})))
     reduce(model, ev.Started(at_, {ALICE: manual} if manual else {}))
     reduce(model, calendar(at_))
     return model
@@ -121,7 +141,7 @@ def happen(model: Model, at_: float, what: str) -> Model:
 
 
 def test_week_shows_what_it_should_at_each_moment() -> None:
-    """Calendar, codes with and without an end, calls, an override, a restart in the middle; read anew each midnight."""
+    """Hours, calendar, codes with and without an end, calls, an override, restarts; the calendar is read at midnight."""
     now = at("03-09 00:00")
     model = fresh_model(now)
     layout = LampLayout(model.settings.states)
