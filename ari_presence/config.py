@@ -31,6 +31,7 @@ from pydantic import (
 from ari_presence import config_values as values
 from ari_presence.config_calendar import CalendarSection, calendar_problems
 from ari_presence.config_errors import ProblemsError, lines
+from ari_presence.config_rights import Rights, Settable, unsettable
 from ari_presence.config_schedule import ScheduleSection, schedule_problems, time_of_day
 from ari_presence.config_secret import read_secret
 from ari_presence.config_section import Section
@@ -107,7 +108,7 @@ class Pbx(Section):
 
 
 class Users(Section):
-    """`[users]`: which endpoints are users without being listed, and in which time zone they live."""
+    """`[users]`: which endpoints are users, in which time zone they live, and what they may set if `[[user]]` says nothing."""
 
     discover: Regex = Field(default=r"^PJSIP/(?P<user>\d{2,6})$", validate_default=True)
     exclude: Regex = Field(default="^PJSIP/trunk", validate_default=True)
@@ -115,6 +116,9 @@ class Users(Section):
     remind_after_s: SecondsOrOff = Field(default=None, alias="remind_after")
     reset_at: Annotated[time | None, BeforeValidator(values.optional(time_of_day))] = None
     reset_on_register: StrictBool = False
+    rights: Rights = ("set_self",)
+    settable: Settable = None
+    no_set: Regex = None
 
     @field_validator("discover")
     @classmethod
@@ -131,7 +135,8 @@ class User(Section):
     name: Label | None = None
     endpoints: tuple[Annotated[str, AfterValidator(values.endpoint)], ...] = ()
     groups: tuple[Id, ...] = ()
-    rights: tuple[Literal["set_others"], ...] = ()
+    rights: Rights | None = None
+    settable: Settable = None
     timezone: Zone | None = None
 
 
@@ -304,6 +309,9 @@ class Config(Section):
         problems = problems or self._shared_digits() or schedule_problems(self)
         groups = {group for user in self.user_list for group in user.groups}
         problems = problems or list(calendar_problems(self.calendar_list, self.states, groups))
+        lists = [("[users]", self.users.settable)]
+        lists += [(f"[[user]] {number},", user.settable) for number, user in enumerate(self.user_list, 1)]
+        problems = problems or list(unsettable(lists, [state.id for state in self.state_list]))
         if problems:
             raise ProblemsError(*problems)
         return self

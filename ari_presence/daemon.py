@@ -279,11 +279,15 @@ def _warn_of_schedules(config: Config) -> None:
 def settings_of(config: Config) -> Settings:
     """Give what the model must know of a configuration."""
     prompts = config.prompts
-    default = UserSettings(zone=config.users.timezone or config.system_timezone)
+    users = config.users
+    zone = users.timezone or config.system_timezone
+    default = UserSettings(rights=frozenset(users.rights), zone=zone, settable=_set_of(users.settable))
     shared = {default: default}
     listed = {}
     for user, row in config.user_by_id.items():
-        own = UserSettings(row.name, row.groups, frozenset(row.rights), config.zone_of(user))
+        rights = users.rights if row.rights is None else row.rights
+        settable = _set_of(users.settable if row.settable is None else row.settable)
+        own = UserSettings(row.name, row.groups, frozenset(rights), config.zone_of(user), settable)
         listed[user] = shared.setdefault(own, own)
     settings = Settings(
         states=config.states,
@@ -292,6 +296,7 @@ def settings_of(config: Config) -> Settings:
         endpoints=config.user_by_endpoint,
         discover=config.users.discover,
         exclude=config.users.exclude,
+        no_set=config.users.no_set,
         default=default,
         pbxs=tuple(pbx.name for pbx in config.pbxs),
         prompts=Prompts(prompts.activated, prompts.deactivated, prompts.error),
@@ -323,6 +328,10 @@ def freepbx_devices(config: Config, settings: Settings) -> dict[UserId, tuple[st
 def _rules(config: Config) -> str:
     patterns = (config.users.discover, config.users.exclude)
     return " ".join(each.pattern if each is not None else "" for each in patterns)
+
+
+def _set_of(states: tuple[str, ...] | None) -> frozenset[str] | None:
+    return None if states is None else frozenset(states)
 
 
 class _Lock:

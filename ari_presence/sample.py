@@ -51,6 +51,12 @@ password_file = {password_file}
 #reset_at = "04:00"
 # Clears them when a user who was offline can be reached again.
 #reset_on_register = false
+# Whom users may set by phone: set_self, set_group (who is in a group with them) or set_others; [] for nobody.
+#rights = ["set_self"]
+# Which states they may set; the default is all.
+#settable = ["dnd", "lunch"]
+# Endpoints from which nothing may be set.
+#no_set = '^PJSIP/door'
 
 # One [[user]] for each user of whom discovery cannot know everything.
 #[[user]]
@@ -58,8 +64,9 @@ password_file = {password_file}
 #name = "Alice Example"
 #endpoints = ["PJSIP/100", "PJSIP/100-mobile"]
 #groups = ["sales"]
-# set_others: may change the state of other users.
+# In place of those of [users].
 #rights = ["set_others"]
+#settable = ["dnd", "lunch", "meeting"]
 #timezone = "Europe/London"
 
 # One [[state]] for each state to change or to add. Built in: available, away (1), dnd (2), lunch (3), meeting (4),
@@ -167,6 +174,7 @@ password_file = {password_file}
 #repeat_within = "3m"
 
 [agi]
+# The FastAGI server; AGI has no passwords, so keep it on loopback. "" turns it off.
 #listen = "127.0.0.1:4573"
 
 [http]

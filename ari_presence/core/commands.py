@@ -6,7 +6,7 @@ The counterpart is `events.py`. Lamps are not commanded: they are the difference
 from dataclasses import dataclass
 
 from ari_presence.core.events import CodeDialled
-from ari_presence.core.names import UserId
+from ari_presence.core.names import StateId, UserId
 from ari_presence.core.userstate import Entry, Layer
 
 
@@ -75,6 +75,35 @@ class Refuse:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What somebody who asked by phone hears, and what the dialplan gets to know.
+
+    Attributes:
+        user: Whose state it is about.
+        media: Sounds when all is well, `sound:activated`, `number:13`, `digits:05`; none for a mere question.
+        waits: Whether there is a change that must be stored and confirmed before anything is said.
+        state: The effective state.
+        until: When it ends, seconds since the epoch, or None.
+        treatment: `ring`, `refuse`, `voicemail` or `forward:<number>`.
+    """
+
+    user: UserId
+    media: tuple[str, ...]
+    waits: bool
+    state: StateId
+    until: float | None
+    treatment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Hand what is said to whoever made the request: at once, or with the outcome of the change (`Said.waits`)."""
+
+    request: int
+    said: Said
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """Answer a channel, which makes it ours to serve.
 
@@ -114,4 +143,4 @@ class Note:
     warning: bool = False
 
 
-Command = Save | Log | ListCalls | Track | Refuse | Claim | Play | Leave | Note
+Command = Save | Log | ListCalls | Track | Refuse | Tell | Claim | Play | Leave | Note

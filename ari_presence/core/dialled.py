@@ -1,19 +1,15 @@
-"""Dialled codes: who may do what, and what the caller hears. Part of the reducer."""
+"""Dialled codes over Stasis: the claim, the code, and the caller who waits for the outcome. Part of the reducer."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import datetime
 
 from ari_presence.core import events as ev
-from ari_presence.core import forgotten
-from ari_presence.core.change import Outcome, change_manual, make_entry
+from ari_presence.core.change import Outcome
 from ari_presence.core.commands import Claim, Leave, Play, Track
-from ari_presence.core.features import Action, Intent, parse_code
-from ari_presence.core.model import Caller, Model, User
-from ari_presence.core.names import StateId, endpoint_of_channel
-from ari_presence.core.people import appear
-from ari_presence.core.timers import next_time_of_day
-from ari_presence.core.userstate import AVAILABLE
+from ari_presence.core.features import Intent, parse_code
+from ari_presence.core.intents import Asked, carry_out, note_refusal, sounds
+from ari_presence.core.model import Caller, Model
+from ari_presence.core.names import endpoint_of_channel
 from ari_presence.errors import Refused
 
 
@@ -30,89 +26,23 @@ def on_code(model: Model, event: ev.CodeDialled, out: Outcome) -> None:
         return
     if event.claim is ev.ClaimState.FRESH:
         out.commands.append(Claim(event.pbx, event.channel, None))
+    endpoint = endpoint_of_channel(event.name)
+    intent: Intent | None = None
     try:
-        user = _dialler(model, event, out)
         intent = parse_code(event.args, model.settings.states)
-        target = _target(model, user, intent)
+        request = model.new_request()
+        said = carry_out(model, intent, Asked(endpoint, event.at, request), out)
     except Refused as error:
-        out.note("code refused", pbx=event.pbx, channel=event.name, args=",".join(event.args), reason=str(error))
+        where = {"pbx": event.pbx, "channel": event.name, "args": ",".join(event.args)}
+        note_refusal(model, "code refused", error, endpoint, intent, out, **where)
         _play(model, caller, model.settings.prompts.error, out)
         return
-    reminder = _reminder(model, user, event.at)
-    if intent.action is Action.SAY:
-        _play(model, caller, reminder + _spoken(model, target), out)
+    if not said.waits:
+        _play(model, caller, said.media, out)
         return
-    source = f"phone:{endpoint_of_channel(event.name)}"
-    entry = None
-    if intent.state is not None:
-        until = event.at + intent.minutes * 60 if intent.minutes is not None else None
-        if intent.until is not None:
-            until = next_time_of_day(intent.until, event.at, target.settings.zone)
-        entry = make_entry(model, intent.state, source, event.at, until)
-    request = model.new_request()
-    wanted = change_manual(model, target, intent.action, entry, event.at, source, request, out)
+    caller.media = said.media
     model.callers[request] = caller
-    caller.media = reminder + _confirmation(model, target, intent, wanted)
-    out.commands.append(Track(request, target.id, event.pbx))
-
-
-def _dialler(model: Model, event: ev.CodeDialled, out: Outcome) -> User:
-    """Find the user whose endpoint was authenticated for this channel; the caller ID plays no part."""
-    endpoint = endpoint_of_channel(event.name)
-    owner = model.settings.owner(endpoint) if endpoint else None
-    if owner is None:
-        raise Refused("the channel belongs to no user", code="no-user")
-    if owner not in model.users:
-        out.touched.add(owner)
-        appear(model, owner, event.at, out)
-    return model.users[owner]
-
-
-def _target(model: Model, caller: User, intent: Intent) -> User:
-    if intent.user is None or intent.user == caller.id:
-        return caller
-    user = model.users.get(intent.user)
-    if user is None:
-        raise Refused(f"there is no user {intent.user}", code="unknown-user")
-    if intent.action is not Action.SAY and "set_others" not in caller.settings.rights:
-        raise Refused(f'{caller.id} has no right to set {user.id} (rights = ["set_others"])', code="not-allowed")
-    return user
-
-
-def _sounds(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(f"sound:{name}" for name in names)
-
-
-def _clock(user: User, until: float | None) -> tuple[str, ...]:
-    """Say a time of day with what every language has: the hour as a number, the minutes as number or digits."""
-    if until is None:
-        return ()
-    local = datetime.fromtimestamp(until, user.settings.zone)
-    return (f"number:{local.hour}", f"number:{local.minute}" if local.minute > 9 else f"digits:{local.minute:02}")
-
-
-def _confirmation(model: Model, user: User, intent: Intent, wanted: StateId | None) -> tuple[str, ...]:
-    """Choose what a caller hears when all is done: the state, on or off, and the end."""
-    prompts = model.settings.prompts
-    about = wanted if wanted is not None and intent.action is not Action.CLEAR_IF else intent.state or AVAILABLE
-    subject = _sounds(model.settings.states.by_id[about].prompt)
-    if wanted is None or intent.action is Action.CLEAR_IF:
-        return subject + _sounds(prompts.deactivated if intent.state else prompts.activated)
-    return subject + _sounds(prompts.activated) + _clock(user, user.manual.until if user.manual else None)
-
-
-def _reminder(model: Model, user: User, at: float) -> tuple[str, ...]:
-    """Say a forgotten state to its owner, before anything else: that it is on, and its end if it has one."""
-    entry = forgotten.forgotten_state(model, user, at)
-    if entry is None:
-        return ()
-    state = model.settings.states.by_id[entry.state]
-    return _sounds(state.prompt + model.settings.prompts.activated) + _clock(user, entry.until)
-
-
-def _spoken(model: Model, user: User) -> tuple[str, ...]:
-    _, entry, state = user.effective(model.settings.states)
-    return _sounds(state.prompt or ("beep",)) + _clock(user, entry.until)
+    out.commands.append(Track(request, said.user, event.pbx))
 
 
 def playback_of(channel: str) -> str:
@@ -121,10 +51,9 @@ def playback_of(channel: str) -> str:
 
 
 def _play(model: Model, caller: Caller, media: Iterable[str], out: Outcome) -> None:
-    names = tuple(name if ":" in name else f"sound:{name}" for name in media)
     playback = playback_of(caller.channel)
     model.playing[playback] = caller
-    out.commands.append(Play(caller.pbx, caller.channel, playback, names))
+    out.commands.append(Play(caller.pbx, caller.channel, playback, sounds(media)))
 
 
 def on_settled(model: Model, event: ev.Settled, out: Outcome) -> None:

@@ -11,7 +11,7 @@ from datetime import time
 from enum import StrEnum
 
 from ari_presence.core.names import StateId, UserId
-from ari_presence.core.timers import MAX_MINUTES, parse_time_of_day
+from ari_presence.core.timers import parse_minutes, parse_time_of_day
 from ari_presence.core.userstate import DND, StateTable
 from ari_presence.errors import Refused
 
@@ -24,6 +24,7 @@ class Action(StrEnum):
     CLEAR = "clear"
     CLEAR_IF = "clear-if"  # only if the manual state is this one
     SAY = "say"
+    TREAT = "treat"  # say nothing, tell the dialplan what happens to a call
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,11 @@ class Intent:
 
     Attributes:
         action: What to do.
-        state: Which state; None for CLEAR and SAY.
+        state: Which state; None for CLEAR, SAY and TREAT.
         user: Whose state, None for the caller's own.
         minutes: Ends after so many minutes (1 to 1440), or None.
         until: Ends at this time of day in the user's zone, or None.
+        anybody: The dialplan itself asks for `user`, whoever the caller is: an outside call, too. Never for a change.
     """
 
     action: Action
@@ -43,6 +45,7 @@ class Intent:
     user: UserId | None = None
     minutes: int | None = None
     until: time | None = None
+    anybody: bool = False
 
 
 _REST = re.compile(r"(?P<digit>\d)(?:(?P<user>\d{1,10})|\*(?P<minutes>\d{1,9})|\*\*(?P<until>\d{4}))?\Z", re.ASCII)
@@ -88,10 +91,7 @@ def _state_code(rest: str, states: StateTable) -> Intent:
     if state is None:
         raise Refused(f"no state has the digit {match['digit']}", code="bad-code")
     if match["minutes"] is not None:
-        minutes = int(match["minutes"])
-        if not 1 <= minutes <= MAX_MINUTES:
-            raise Refused(f"{minutes} minutes: 1 to {MAX_MINUTES} can be dialled", code="bad-time")
-        return Intent(Action.SET, state.id, minutes=minutes)
+        return Intent(Action.SET, state.id, minutes=parse_minutes(match["minutes"]))
     if match["until"] is not None:
         return Intent(Action.SET, state.id, until=parse_time_of_day(match["until"]))
     return Intent(Action.TOGGLE, state.id, user)

@@ -28,12 +28,18 @@ _NO_ENTRIES: Mapping[Layer, Entry] = MappingProxyType({})  # one for all, since 
 
 @dataclass(frozen=True, slots=True)
 class UserSettings:
-    """What the configuration says of one user; shared by all who have nothing of their own."""
+    """What the configuration says of one user; shared by all who have nothing of their own.
+
+    Attributes:
+        rights: Whom the user may set (`rights.RIGHTS`).
+        settable: States that the user may set or end, None for all.
+    """
 
     name: str | None = None
     groups: tuple[str, ...] = ()
-    rights: frozenset[str] = frozenset()
+    rights: frozenset[str] = frozenset({"set_self"})
     zone: tzinfo = UTC
+    settable: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +108,7 @@ class Settings:
         endpoints: Endpoint (folded, `PJSIP/100`) to listed user.
         discover: Whole endpoint name with the group `user`, or None.
         exclude: Endpoint names that are never users, or None.
+        no_set: Endpoint names from which no state may be set, or None.
         default: Settings of discovered users.
         pbxs: Names of the servers.
         prompts: Standard prompts.
@@ -121,6 +128,7 @@ class Settings:
     endpoints: Mapping[str, UserId] = field(default_factory=dict)
     discover: re.Pattern[str] | None = None
     exclude: re.Pattern[str] | None = None
+    no_set: re.Pattern[str] | None = None
     default: UserSettings = UserSettings()
     pbxs: tuple[str, ...] = ()
     prompts: Prompts = Prompts()

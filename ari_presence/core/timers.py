@@ -11,6 +11,7 @@ from ari_presence.core.names import UserId
 from ari_presence.errors import Refused
 
 _DURATION = re.compile(r"(\d{1,9})([smhd])\Z", re.ASCII)
+_MINUTES = re.compile(r"\d{1,9}\Z", re.ASCII)
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 MAX_MINUTES = 1440
 LAST_YEAR = 9000  # well within what every time zone can show
@@ -34,6 +35,17 @@ def parse_duration(text: str) -> int:
     if seconds > MAX_DURATION_S:
         raise Refused(f"'{text}' is too long: at most 366d", code="bad-time")
     return seconds
+
+
+def parse_minutes(text: str) -> int:
+    """Read a number of minutes as it is dialled, 1 to 1440.
+
+    Raises:
+        Refused: Anything else.
+    """
+    if _MINUTES.match(text) is None or not 1 <= int(text) <= MAX_MINUTES:
+        raise Refused(f"{text[:20]!r} minutes: 1 to {MAX_MINUTES} can be dialled", code="bad-time")
+    return int(text)
 
 
 def parse_time_of_day(text: str) -> time:

@@ -45,7 +45,9 @@ LAYOUT = LampLayout(FULL)
 
 def settings(table: StateTable, *listed: str) -> Settings:
     """Make a configuration."""
-    rows = {UserId(user): UserSettings(rights=frozenset({"set_others"} if user == "101" else ())) for user in listed}
+    rows = {
+        UserId(user): UserSettings(rights=frozenset({"set_others" if user == "101" else "set_self"})) for user in listed
+    }
     owners = {"PJSIP/100-mobile": UserId("100")} if "100" in listed else {}
     pattern = re.compile(r"PJSIP/(?P<user>\d{3})")
     return Settings(table, LampLayout(table), rows, owners, pattern, re.compile("PJSIP/3"), pbxs=("hq", "branch"))

@@ -194,7 +194,26 @@ def test_defaults_equal_the_contract_example(tmp_path: Path) -> None:
         ),
         pytest.param(PBX + '[[user]]\nid = "a"\ngroups = ["A b"]', "[[user]] 1, groups 1: 'A b'", id="group"),
         pytest.param(PBX + '[[user]]\nid = "a"\ngroups = "sales"', "groups: must be a list", id="groups-no-list"),
-        pytest.param(PBX + '[[user]]\nid = "a"\nrights = ["root"]', "rights 1: must be 'set_others'", id="right"),
+        pytest.param(
+            PBX + '[[user]]\nid = "a"\nrights = ["root"]',
+            "[[user]] 1, rights 1: must be 'set_self', 'set_group' or 'set_others'",
+            id="right",
+        ),
+        pytest.param(
+            PBX + "[users]\nrights = [1]", "[users] rights 1: must be 'set_self', 'set_group' or", id="rights"
+        ),
+        pytest.param(
+            PBX + '[users]\nsettable = ["dnd", "gone"]',
+            "[users] settable: 'gone' is no state that a person",
+            id="settable",
+        ),
+        pytest.param(
+            PBX + '[[user]]\nid = "a"\nsettable = ["offline"]',
+            "[[user]] 1, settable: 'offline' is no state",
+            id="no-one",
+        ),
+        pytest.param(PBX + '[users]\nsettable = ["A b"]', "[users] settable 1: 'A b' is not", id="settable-id"),
+        pytest.param(PBX + '[users]\nno_set = "("', "[users] no_set: not a regular expression", id="no-set"),
         pytest.param(
             PBX + '[[user]]\nid = "a"\nname = "a\\u001b"', "[[user]] 1, name: the text has control", id="name"
         ),
@@ -470,3 +489,28 @@ def test_system_zone_without_name_is_utc(tmp_path: Path) -> None:
     link = tmp_path / "localtime"
     link.symlink_to("/usr/share/zoneinfo/Europe/Paris")
     assert str(system_zone({}, link)) == "Europe/Paris"
+
+
+def test_rights_are_those_of_the_user_else_of_all() -> None:
+    """A state of the site counts as one that can be set, wherever it stands in the file."""
+    config = parse(
+        PBX
+        + """[users]
+rights = ["set_group"]
+settable = ["dnd", "gym"]
+no_set = '^PJSIP/door'
+[[user]]
+id = "a"
+[[user]]
+id = "b"
+rights = []
+settable = []
+[[state]]
+id = "gym"
+"""
+    )
+    a, b = config.user_list
+    assert (config.users.rights, config.users.settable) == (("set_group",), ("dnd", "gym"))
+    assert (a.rights, a.settable, b.rights, b.settable) == (None, None, (), ())
+    assert config.users.no_set is not None and config.users.no_set.search("PJSIP/door-1")
+    assert (parse(PBX).users.rights, parse(PBX).users.settable, parse(PBX).users.no_set) == (("set_self",), None, None)

@@ -77,7 +77,7 @@ class Daemon:
         self.notified: list[str] = []
         self._base = (
             f'state_dir = "{self.state_dir}"\n'
-            f'[http]\nlisten = ""\n[users]\ntimezone = "Europe/Berlin"\n'
+            f'[http]\nlisten = ""\n[agi]\nlisten = ""\n[users]\ntimezone = "Europe/Berlin"\n'
             f'[[pbx]]\nname = "hq"\nurl = "{url}"\nusername = "ari-presence"\npassword = "{password}"\n'
         )
         self.write()
@@ -385,8 +385,8 @@ def test_user_who_leaves_the_configuration_gets_dark_lamps(ari: FakeAri, daemon:
         pytest.param("nonsense\n", ("", ""), "not TOML", id="broken-file"),
         pytest.param("", ('username = "ari-presence"', 'username = "other"'), r"\[\[pbx\]\]", id="pbx"),
         pytest.param("", ("s3cret-pass", "changed-pass"), r"\[\[pbx\]\]", id="password"),
-        pytest.param("", ('listen = ""', 'listen = "127.0.0.1:1"'), r"\[http\]", id="http"),
-        pytest.param('[agi]\nlisten = "127.0.0.1:2"\n', ("", ""), r"\[agi\]", id="agi"),
+        pytest.param("", ('[http]\nlisten = ""', '[http]\nlisten = "127.0.0.1:1"'), r"\[http\]", id="http"),
+        pytest.param("", ('[agi]\nlisten = ""', '[agi]\nlisten = "127.0.0.1:2"'), r"\[agi\]", id="agi"),
     ],
 )
 def test_reload_that_cannot_be_leaves_the_running_configuration(
@@ -501,7 +501,7 @@ def test_settings_hold_what_the_model_must_know() -> None:
     berlin = ZoneInfo("Europe/Berlin")
     assert settings.listed == {
         UserId("100"): UserSettings("Alice", ("sales",), frozenset({"set_others"}), berlin),
-        UserId("101"): UserSettings(None, (), frozenset(), ZoneInfo("America/New_York")),
+        UserId("101"): UserSettings(zone=ZoneInfo("America/New_York")),
     }
     assert settings.default == UserSettings(zone=berlin)
     assert settings.endpoints == {"PJSIP/alice": UserId("100")}
@@ -510,6 +510,19 @@ def test_settings_hold_what_the_model_must_know() -> None:
     assert "gym" in settings.states.by_id
     assert "main-whole" not in settings.layout.kinds
     assert settings.owner("PJSIP/205") == "205"
+
+
+def test_rights_of_users_are_their_own_or_those_of_all() -> None:
+    """What [[user]] does not say, [users] says; discovered users have the latter."""
+    users = {"rights": ["set_group"], "settable": ["dnd"], "no_set": "^PJSIP/door", "timezone": "UTC"}
+    rows = [{"id": "100"}, {"id": "101", "rights": [], "settable": ["dnd", "lunch"]}]
+    settings = settings_of(_config(users=users, user=rows))
+    assert settings.no_set is not None and settings.no_set.search("PJSIP/door")
+    wanted = UserSettings(rights=frozenset({"set_group"}), zone=ZoneInfo("UTC"), settable=frozenset({"dnd"}))
+    assert settings.default == wanted
+    assert settings.listed[UserId("100")] is settings.default
+    mine = settings.listed[UserId("101")]
+    assert (mine.rights, mine.settable) == (frozenset(), frozenset({"dnd", "lunch"}))
 
 
 def test_users_without_anything_of_their_own_share_their_settings() -> None:
