@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from ari_presence.agi.answers import Answers
+from ari_presence.agi.server import AgiServer
 from ari_presence.ari.address import Address
 from ari_presence.ari.link import Link
 from ari_presence.calendars.keeper import Keeper
@@ -34,7 +36,7 @@ from ari_presence.freepbxkeys import FreepbxKeys
 from ari_presence.http.app import create_app
 from ari_presence.http.server import HttpServer
 from ari_presence.log import configure_logging
-from ari_presence.service import DaemonService
+from ari_presence.service import AgiDesk, DaemonService
 from ari_presence.store.base import Change, Stored
 from ari_presence.store.sqlite import FILE_NAME, SqliteStore
 from ari_presence.store.writer import StoreWriter
@@ -110,6 +112,7 @@ class _Daemon:
         stack.callback(self._keeper.stop)
         self._keeper.start(setup_of(config.calendar_list, settings))
         self._serve_http(config, stack)
+        self._serve_agi(config.agi, stack)
         _warn_of_unserved(config)
         _warn_of_schedules(config)
         links: tuple[Link | AmiLink, ...] = (*self._links.values(), *self._ami_links(config, stored))
@@ -165,6 +168,12 @@ class _Daemon:
 
     def _people(self) -> list[UserId]:
         return self._engine.call(lambda engine: list(engine.model.users))
+
+    def _serve_agi(self, config: Agi, stack: ExitStack) -> None:
+        if config.listen is not None:
+            server = AgiServer(Answers(AgiDesk(self._engine)), config.listen.host, config.listen.port)
+            server.start()
+            stack.callback(server.stop)
 
     def _save(self, change: Change, request: int | None) -> None:
         self._writer.submit(change, request)
@@ -257,7 +266,7 @@ class _Fixed:
                 raise ConfigError(f"{key} was changed: that needs a restart (systemctl restart ari-presence)")
 
 
-_UNSERVED = ("treatment", "agi", "cluster")
+_UNSERVED = ("treatment", "cluster")
 
 
 def _warn_of_unserved(config: Config) -> None:

@@ -110,23 +110,26 @@ class Engine:
         self._turns.put(answer)
         return future.result(timeout_s)
 
-    def ask(self, make: Callable[[int, float], ev.Event]) -> Outcome:
-        """Post a request, made from its number and the time, and wait until it is settled.
-
-        Raises:
-            Refused: It was refused.
-            StoreError: It could not be stored.
-        """
+    def begin(self, make: Callable[[int, float], ev.Event]) -> "Future[Outcome]":
+        """Post a request, made from its number and the time; never waits. What `ask` raises comes with the future."""
         future: Future[Outcome] = Future()
+        future.set_running_or_notify_cancel()  # nobody can cancel it any more
 
-        def start(engine: "Engine") -> None:
-            engine._requests += 1
-            event = make(engine._requests, engine._clock.time())
-            engine._tickets.open(engine._requests, future)
-            engine._apply(event)
+        def start() -> None:
+            self._requests += 1
+            try:
+                event = make(self._requests, self._clock.time())
+                self._tickets.open(self._requests, future)
+                self._apply(event)
+            except Exception as error:
+                future.set_exception(error)
 
-        self.call(start)
-        return future.result(CONFIRM_S + 10)
+        self._turns.put(start)
+        return future
+
+    def ask(self, make: Callable[[int, float], ev.Event]) -> Outcome:
+        """Post a request as `begin` does, and wait until it is settled; raises `Refused`, or `StoreError` if not stored."""
+        return self.begin(make).result(CONFIRM_S + 10)
 
     def stop(self) -> None:
         """End `run` after what is queued."""
@@ -265,8 +268,8 @@ class Engine:
                 self._save(ManualChanged(command.user, command.entry, command.record), command.request)
             case cmd.Track():
                 self._tickets.track(command, self._clock.monotonic())
-            case cmd.Refuse():
-                self._tickets.refuse(command)
+            case cmd.Refuse() | cmd.Tell():
+                self._tickets.answer(command)
             case cmd.Log():
                 self._save(HistoryAdded(command.record), None)
             case cmd.ListCalls():
@@ -344,9 +347,7 @@ class Engine:
         layout = self.model.settings.layout
         person = self.model.users.get(user)
         if person is None and user in self.model.lit:
-            return (
-                None  # not every server has listed its endpoints yet, or theirs has been missing for less than a minute
-            )
+            return None  # a server has not listed its endpoints yet, or theirs are missing for less than a minute
         if person is None or person.hushed:
             return layout.off, NOT_SET
         entries = person.entries

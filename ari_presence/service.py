@@ -3,19 +3,24 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+import structlog
+
+from ari_presence.agi.answers import Answers, Settled
+from ari_presence.agi.talk import Environment
 from ari_presence.calendars.keeper import Keeper
 from ari_presence.core.agenda import Followed, agenda_json, followed, followed_by
-from ari_presence.core.events import ChangeAsked, ResetAsked
+from ari_presence.core.events import AgiAsked, ChangeAsked, ResetAsked
 from ari_presence.core.features import Action
 from ari_presence.core.forgotten import forgotten_state
 from ari_presence.core.groups import group_json
 from ari_presence.core.lamps import WHOLE
 from ari_presence.core.model import Settings, User
-from ari_presence.core.names import UserId
+from ari_presence.core.names import UserId, printable
 from ari_presence.core.parked import parked_json
 from ari_presence.core.timers import next_time_of_day, parse_instant, parse_time_of_day, rfc3339
 from ari_presence.core.userstate import StateTable
@@ -25,7 +30,9 @@ from ari_presence.errors import Refused
 from ari_presence.feed import FeedWatch
 from ari_presence.http.service import ChangeResult, Json, Metrics, StateChange
 from ari_presence.store.base import Store
-from ari_presence.tickets import Outcome
+from ari_presence.tickets import CONFIRM_S, Outcome
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 USERS_PER_CALL = 200  # the engine is never held up for longer than these take to be written down
@@ -169,6 +176,19 @@ class DaemonService:
         """Give what hints are made of; endpoints as the servers list them."""
         return _hints(*self._engine.call(_parts_of_hints))
 
+    def agi(self, channel: str, name: str, words: tuple[str, ...]) -> Json:
+        """Carry out what the script form of AGI asks for, and give what it is to tell its call."""
+        answers, call = Answers(AgiDesk(self._engine)), Environment(channel, name, words)
+        try:
+            outcome = answers.begin(call, answers.understand(words))
+        except Refused as error:
+            log.warning("agi refused", code=error.code, channel=printable(name), reason=str(error))
+            answer = answers.refused(error, words)
+        else:
+            wait([outcome], CONFIRM_S + 2)
+            answer = answers.of(call, outcome)
+        return {"variables": answer.variables, "media": answer.media}
+
     def backup(self, path: str) -> int:
         """Copy the store."""
         self._store.backup(Path(path))
@@ -180,6 +200,22 @@ class DaemonService:
 
     def _result(self, user: str, outcome: Outcome) -> ChangeResult:
         return ChangeResult(self.user(user), outcome.confirmed, outcome.waiting)
+
+
+class AgiDesk:
+    """The engine as AGI needs it (`agi.answers.Desk`)."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Ask this engine."""
+        self._engine = engine
+
+    def settings(self) -> Settings:
+        """Give the settings in force; they are replaced as a whole, so any thread may read them."""
+        return self._engine.model.settings
+
+    def begin(self, make: Callable[[int, float], AgiAsked]) -> "Future[Settled]":
+        """Post a request; never waits."""
+        return cast("Future[Settled]", self._engine.begin(make))
 
 
 def _find(engine: Engine, user: str) -> User:

@@ -17,10 +17,14 @@ CONFIRM_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a stored change: confirmed by every server, or the names of those that have not."""
+    """What became of a stored change: confirmed by every server, or the names of those that have not.
+
+    `said` is what a caller hears, where it was asked for by phone.
+    """
 
     confirmed: bool
     waiting: tuple[str, ...] = ()
+    said: cmd.Said | None = None
 
 
 @dataclass(slots=True)
@@ -35,6 +39,7 @@ class Ticket:
     stored: int = 0
     error: StoreError | None = None
     tracked: bool = False
+    said: cmd.Said | None = None
 
 
 class Tickets:
@@ -72,10 +77,17 @@ class Tickets:
         heapq.heappush(self._alarms, (now + CONFIRM_S, command.request))
         self._check(ticket)
 
-    def refuse(self, command: cmd.Refuse) -> None:
-        """End a request that was refused."""
+    def answer(self, command: cmd.Refuse | cmd.Tell) -> None:
+        """End a request that was refused or changed nothing; else keep what is said until the outcome is known."""
+        if isinstance(command, cmd.Tell) and command.said.waits:
+            self._ticket(command.request).said = command.said
+            return
         ticket = self._open.pop(command.request, None)
-        if ticket is not None and ticket.future is not None:
+        if ticket is None or ticket.future is None:
+            return
+        if isinstance(command, cmd.Tell):
+            ticket.future.set_result(Outcome(confirmed=True, said=command.said))
+        else:
             ticket.future.set_exception(Refused(command.reason, code=command.code))
 
     def stored(self, requests: Iterable[int], error: StoreError | None) -> list[cmd.Save]:
@@ -141,4 +153,4 @@ class Tickets:
         elif error is not None:
             ticket.future.set_exception(error)
         else:
-            ticket.future.set_result(Outcome(not missing, missing))
+            ticket.future.set_result(Outcome(not missing, missing, ticket.said))

@@ -10,7 +10,7 @@ import typer
 import typer.core
 
 from ari_presence import __version__
-from ari_presence.cli import calendars, follow, groups, hints, operate, parking, schedule, states, takeover
+from ari_presence.cli import agi, calendars, follow, groups, hints, operate, parking, schedule, states, takeover
 from ari_presence.cli.settings import Options
 from ari_presence.errors import AriPresenceError, ConfigError, ControlError, Refused, StoreError
 
@@ -127,5 +127,5 @@ def options(
     context.obj = Options(config)
 
 
-for _module in (operate, states, follow, parking, groups, schedule, calendars, hints, takeover):
+for _module in (operate, states, follow, parking, groups, schedule, calendars, hints, takeover, agi):
     _module.register(app)

@@ -8,6 +8,7 @@ from ari_presence.core import events as ev
 from ari_presence.core.calls import Calls, CallView, Lines, Party
 from ari_presence.core.change import Outcome, set_automatic
 from ari_presence.core.commands import ListCalls
+from ari_presence.core.features import Action
 from ari_presence.core.model import Model, User
 from ari_presence.core.names import UserId, printable
 from ari_presence.core.userstate import RINGING, WRAP_UP, Call, Entry, Layer, Person
@@ -33,6 +34,14 @@ def on_code(model: Model, event: ev.CodeDialled, out: Outcome) -> None:
     """Take that somebody sets a state by phone, which is no call."""
     lines = calls_of(model, event.pbx).dials_code(event.channel, event.name, event.at)
     _follow(model, event.pbx, lines, event.at, out)
+
+
+def on_agi(model: Model, event: ev.AgiAsked, out: Outcome) -> None:
+    """Take that we serve a caller over AGI; a call that is treated is a call, and a channel that is not known is nobody's."""
+    for pbx, calls in model.calls.items():
+        channel = calls.channels.get(event.channel)
+        if channel is not None and channel.name == event.name and event.intent.action is not Action.TREAT:
+            _follow(model, pbx, calls.dials_code(event.channel, event.name, event.at), event.at, out)
 
 
 def on_channel_gone(model: Model, event: ev.ChannelGone, out: Outcome) -> None:

@@ -10,7 +10,7 @@ from enum import Enum
 
 from ari_presence.core.calls import BridgeInfo, ChannelInfo
 from ari_presence.core.devstate import DeviceState
-from ari_presence.core.features import Action
+from ari_presence.core.features import Action, Intent
 from ari_presence.core.lamps import Presence, Wish
 from ari_presence.core.model import Settings
 from ari_presence.core.names import UserId
@@ -214,6 +214,24 @@ class CodeDialled:
 
 
 @dataclass(frozen=True, slots=True)
+class AgiAsked:
+    """A dialplan asks over AGI.
+
+    Attributes:
+        request: Number under which the outcome is reported.
+        channel: Channel id, as the peer says: not proven.
+        name: Channel name, which tells the endpoint that was authenticated.
+        intent: What it asks for.
+    """
+
+    at: float
+    request: int
+    channel: str
+    name: str
+    intent: Intent
+
+
+@dataclass(frozen=True, slots=True)
 class PlaybackEnded:
     """A prompt ended, well or not."""
 
@@ -357,6 +375,7 @@ Event = (
     | CalendarRead
     | Stopping
     | CodeDialled
+    | AgiAsked
     | PlaybackEnded
     | CallerLeft
     | LinkLost

@@ -10,6 +10,7 @@ from typing import Any
 
 from ari_presence.core import calendarstate, callstate, forgotten, parkstate, registration, schedulestate
 from ari_presence.core import events as ev
+from ari_presence.core.agi import on_agi
 from ari_presence.core.change import Outcome, change_manual, make_entry, set_automatic, set_manual
 from ari_presence.core.commands import Refuse, Track
 from ari_presence.core.dialled import on_caller_left, on_code, on_link_lost, on_playback, on_settled
@@ -42,7 +43,7 @@ def _on_change(model: Model, event: ev.ChangeAsked, out: Outcome) -> None:
         user = _known(model, event.user)
         entry = _checked_entry(model, event)
     except Refused as error:
-        out.note("change refused", user=event.user, source=event.source, reason=str(error))
+        out.note("change refused", who=event.source, whom=event.user, state=event.state, reason=str(error))
         out.commands.append(Refuse(event.request, str(error), error.code))
         return
     change_manual(model, user, event.action, entry, event.at, event.source, event.request, out)
@@ -191,6 +192,7 @@ _DISPATCH: dict[type, Callable[[Model, Any, Outcome], None]] = {
     ev.ConfigChanged: on_config,
     ev.EndpointsSeen: on_endpoints,
     ev.CodeDialled: _all(callstate.on_code, on_code),
+    ev.AgiAsked: _all(callstate.on_agi, on_agi),
     ev.PlaybackEnded: on_playback,
     ev.CallerLeft: on_caller_left,
     ev.LinkLost: _on_link_lost,

@@ -64,6 +64,14 @@ class BackupBody(_Body):
     path: Text
 
 
+class AgiBody(_Body):
+    """Body of `POST /control/agi`: the call, and the words of the path."""
+
+    channel: Annotated[Text, Field(max_length=200)]
+    name: Annotated[Text, Field(max_length=200)]
+    words: Annotated[list[Annotated[Text, Field(max_length=200)]], Field(max_length=20)]
+
+
 def changed(result: ChangeResult) -> Response:
     """Answer a change: 200 when Asterisk has confirmed it, 202 when it is stored and a server is away."""
     body = {**result.user, "confirmed": result.confirmed, "waiting": list(result.waiting)}
@@ -206,6 +214,7 @@ class ControlRoutes:
         router.add_api_route("/reset", self.reset, methods=["POST"])
         router.add_api_route("/hints", self.hints, methods=["GET"])
         router.add_api_route("/backup", self.backup, methods=["POST"])
+        router.add_api_route("/agi", self.agi, methods=["POST"])
         return router
 
     def reload(self) -> Response:
@@ -226,3 +235,7 @@ class ControlRoutes:
         """Copy the store to a new file."""
         answer: dict[str, Any] = {"path": body.path, "size": self._service.backup(body.path)}
         return JSONResponse(answer)
+
+    def agi(self, body: AgiBody) -> Response:
+        """Carry out what an AGI script asks for, and give what it is to tell its call."""
+        return JSONResponse(self._service.agi(body.channel, body.name, tuple(body.words)))

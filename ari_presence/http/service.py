@@ -126,6 +126,15 @@ class Service(Protocol):
     def hints(self) -> Json:
         """Give what hints are made of: whole (whether such lamps are written), groups, users with their endpoints."""
 
+    def agi(self, channel: str, name: str, words: tuple[str, ...]) -> Json:
+        """Carry out what an AGI script asks for; gives `variables` of its channel and `media` to play, in order.
+
+        Args:
+            channel: Channel id.
+            name: Channel name.
+            words: The path.
+        """
+
     def backup(self, path: str) -> int:
         """Copy the store safely to a new file (absolute path, must not exist); gives its size in bytes."""
 

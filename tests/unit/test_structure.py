@@ -131,7 +131,7 @@ TESTED_ELSEWHERE = {
     "ari_presence.__main__": "three lines, run by every test of the command line",
     "ari_presence.errors": "a tree of classes, raised and caught by every test of bad input",
     "ari_presence.core.change": "tests/unit/core/test_reducer.py",
-    "ari_presence.core.intents": "tests/unit/core/test_reducer.py",
+    "ari_presence.core.intents": "tests/unit/core/test_reducer.py and test_agi.py, by what both kinds of caller are told",
     "ari_presence.core.dialled": "tests/unit/core/test_reducer.py",
     "ari_presence.core.people": "tests/unit/core/test_reducer.py",
     "ari_presence.core.events": "frozen data, made by every test of the reducer",

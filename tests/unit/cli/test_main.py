@@ -32,7 +32,7 @@ JSON_COMMANDS = {"users", "show", "why", "set", "clear", "history", "watch", "gr
 def test_commands_are_those_of_the_contract() -> None:
     """No command is missing and none came unnoticed."""
     expected = "run init users show why set clear watch history reload reset backup groups hints parking schedule"
-    expected += " calendars import"
+    expected += " calendars import agi"
     assert set(COMMANDS) == set(expected.split())
 
 

@@ -220,6 +220,14 @@ class FakeService:
         users = [{"user": "100", "endpoints": ["PJSIP/100"]}, {"user": "alice", "endpoints": ["PJSIP/Alice"]}]
         return {"whole": True, "groups": ["sales", "sal-es"], "users": users}
 
+    def agi(self, channel: str, name: str, words: tuple[str, ...]) -> Json:
+        """Confirm."""
+        if self.fail is not None:
+            raise self.fail
+        self.calls.append(("agi", channel, name, words))
+        variables = {"PRESENCE_RESULT": "ok", "PRESENCE_REASON": "ok"}
+        return {"variables": variables, "media": ["sound:digits/3", "sound:activated", "number:13", "digits:05"]}
+
     def backup(self, path: str) -> int:
         """Write a small file."""
         if Path(path).exists():
