@@ -12,7 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -47,6 +47,7 @@ class Daemon:
 
     Attributes:
         folder: configuration and store.
+        agi_port: where its FastAGI server listens.
         lines: what it has logged so far, one dictionary for each line; a line that is no JSON is under `text`.
         url: its HTTP interface over TCP.
     """
@@ -77,6 +78,7 @@ class Daemon:
         self.state_dir.mkdir(parents=True, exist_ok=True)
         self.store = self.state_dir / "ari-presence.sqlite"
         self.url = f"http://127.0.0.1:{free_port()}"
+        self.agi_port = free_port()
         self._pbx = {"name": name, "url": url or server.url, "username": server.ari_user, "app": app}
         self._password = server.ari_password
         self.lines: list[dict[str, Any]] = []
@@ -93,6 +95,7 @@ class Daemon:
         lines = [f"state_dir = {json.dumps(str(self.state_dir))}", "[[pbx]]"]
         lines += [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
         lines += ["[http]", f'listen = "{self.url.removeprefix("http://")}"']
+        lines += ["[agi]", f'listen = "127.0.0.1:{self.agi_port}"']
         self.config.write_text("\n".join(lines) + "\n" + extra)
 
     # -- life
@@ -354,6 +357,22 @@ def shorten_prompts(server: PrivateAsterisk) -> None:
     )
     server.cli("module reload res_pjsip.so")
     server.cli("module reload sounds")
+
+
+@contextlib.contextmanager
+def codes_over(form: str, server: PrivateAsterisk, daemon: Daemon) -> Iterator[None]:
+    """Let the phones of a running server dial `presence-codes` or `presence-codes-agi` for the length of a block."""
+    before = server.read("extensions.conf")
+    included = "include => presence-codes\n"
+    assert before.count(included) == 1
+    address = f"[globals]\nPRESENCE_AGI_PORT={daemon.agi_port}\n"
+    server.write("extensions.conf", before.replace(included, f"include => {form}\n") + address)
+    server.cli("dialplan reload")
+    try:
+        yield
+    finally:
+        server.write("extensions.conf", before)
+        server.cli("dialplan reload")
 
 
 def eventually(condition: Callable[[], object], what: str, timeout_s: float = 5.0) -> None:

@@ -4,6 +4,7 @@ import resource
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from daemon import (
@@ -14,6 +15,7 @@ from daemon import (
     WHOLE,
     Daemon,
     Listener,
+    codes_over,
     eventually,
     expected,
     lamps,
@@ -31,12 +33,22 @@ timezone = "Europe/Berlin"
 ME = "phone:PJSIP/100"
 
 
-@pytest.fixture(scope="module")
-def daemon(staffed: PrivateAsterisk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """Run one daemon for all tests here."""
-    with Daemon(tmp_path_factory.mktemp("codes"), staffed, extra=EXTRA) as daemon:
+@pytest.fixture(scope="module", params=["presence-codes", "presence-codes-agi"], ids=["stasis", "agi"])
+def daemon(
+    request: pytest.FixtureRequest, staffed: PrivateAsterisk, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Daemon]:
+    """Run one daemon for all tests here, with each form of the codes in turn."""
+    with (
+        Daemon(tmp_path_factory.mktemp("codes"), staffed, extra=EXTRA) as daemon,
+        codes_over(request.param, staffed, daemon),
+    ):
         yield daemon
         assert daemon.stop() == 0
+
+
+def refusals(daemon: Daemon) -> list[dict[str, Any]]:
+    """Give the lines of the log about refused codes, whichever form they came over."""
+    return daemon.logged("code refused") + daemon.logged("agi refused")
 
 
 @pytest.fixture(autouse=True)
@@ -276,12 +288,12 @@ def test_refused_code_changes_nothing_and_leaves_a_log_line(
 ) -> None:
     """The error prompt is all that comes of it, and the log names channel and reason."""
     daemon.set("100", "away")
-    begin, lines = (daemon.history("100"), daemon.history("101")), len(daemon.logged("code refused"))
+    begin, lines = (daemon.history("100"), daemon.history("101")), len(refusals(daemon))
     assert alice.say(code) == ["beeperr"]
     assert (daemon.history("100"), daemon.history("101")) == begin
     assert lamps(staffed, "100") == expected("away")
     assert lamps(staffed, "101") == expected(None)
-    (line,) = daemon.logged("code refused")[lines:]
+    (line,) = refusals(daemon)[lines:]
     assert line["channel"].startswith("PJSIP/100-")
     assert reason in line["reason"]
     assert line["reason"]
@@ -290,10 +302,10 @@ def test_refused_code_changes_nothing_and_leaves_a_log_line(
 @pytest.mark.parametrize("endpoint", ["555", "door", "anonymous"], ids=["excluded", "not-discovered", "anonymous"])
 def test_endpoint_that_is_nobody_is_refused(daemon: Daemon, staffed: PrivateAsterisk, endpoint: str) -> None:
     """A trunk, a door phone and the anonymous endpoint have no user, whatever their caller ID says."""
-    lines = len(daemon.logged("code refused"))
+    lines = len(refusals(daemon))
     with Listener(endpoint, staffed) as phone:
         assert phone.say("*78", from_user="100") == ["beeperr"]
-    (line,) = daemon.logged("code refused")[lines:]
+    (line,) = refusals(daemon)[lines:]
     assert line["channel"].startswith(f"PJSIP/{endpoint}-")
     assert lamps(staffed, "100") == expected(None)
     assert endpoint not in [user["user"] for user in daemon.ask("GET", "/users")]
@@ -309,10 +321,10 @@ def test_forged_caller_id_sets_the_state_of_the_endpoint(daemon: Daemon, alice: 
 
 def test_local_channel_is_refused(daemon: Daemon, staffed: PrivateAsterisk) -> None:
     """A channel that no phone made belongs to nobody."""
-    lines = len(daemon.logged("code refused"))
+    lines = len(refusals(daemon))
     staffed.ari("POST", "channels", endpoint="Local/*78@internal", extension="9000", context="internal", priority="1")
-    eventually(lambda: len(daemon.logged("code refused")) > lines, "a log line")
-    assert daemon.logged("code refused")[-1]["channel"].startswith("Local/*78@internal-")
+    eventually(lambda: len(refusals(daemon)) > lines, "a log line")
+    assert refusals(daemon)[-1]["channel"].startswith("Local/*78@internal-")
     eventually(lambda: not staffed.ari("GET", "channels").json(), "the call is over")
 
 

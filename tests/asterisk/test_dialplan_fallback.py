@@ -7,6 +7,7 @@ import contextlib
 import json
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import websocket
+from daemon import free_port
 
 from private_asterisk.config import DIALPLAN, phone_password
 from private_asterisk.packages import Tree
@@ -38,6 +40,7 @@ EXTENSIONS = f"""
 [globals]
 #include "{DIALPLAN}/presence-globals.conf"
 #include "{DIALPLAN}/presence-codes.conf"
+#include "{DIALPLAN}/presence-codes-agi.conf"
 [internal]
 include => presence-codes
 exten => 500,1,Goto(no-such-extension,1)
@@ -121,8 +124,9 @@ class Outcome:
 class Site:
     """A server with the feature codes, and how to dial them and look at the lamps."""
 
-    def __init__(self, server: PrivateAsterisk) -> None:
+    def __init__(self, server: PrivateAsterisk, agi_port: int) -> None:
         self.server = server
+        self.agi_port = agi_port
         self.ami = Ami(server)
 
     def set_lamp(self, device: str, value: str) -> None:
@@ -187,15 +191,31 @@ def make_short_prompts(folder: Path) -> None:
         path.write_bytes(b"\x55" * 800)
 
 
-@pytest.fixture(scope="module", params=[22, 16], ids=["22", "16"])
+def extensions(form: str, agi_port: int) -> str:
+    """Write the dialplan in which `presence-codes` or `presence-codes-agi` is dialled."""
+    address = f'presence-globals.conf"\nPRESENCE_AGI_PORT={agi_port}'
+    return EXTENSIONS.replace('presence-globals.conf"', address).replace(
+        "include => presence-codes", f"include => {form}"
+    )
+
+
+STASIS = [(22, "presence-codes"), (16, "presence-codes")]
+AGI = [(22, "presence-codes-agi"), (16, "presence-codes-agi")]
+over_stasis = pytest.mark.parametrize("site", STASIS, ids=["22", "16"], indirect=True)
+over_agi = pytest.mark.parametrize("site", AGI, ids=["22", "16"], indirect=True)
+
+
+@pytest.fixture(scope="module", params=[*STASIS, *AGI], ids=["22-stasis", "16-stasis", "22-agi", "16-agi"])
 def site(request: pytest.FixtureRequest, tree_of: Callable[[int], Tree]) -> Iterator[Site]:
-    """Start a server of each release with the project's dialplan, and no daemon."""
-    tree = tree_of(request.param)
-    server = PrivateAsterisk(request.param, phones=["101"], config={"extensions.conf": EXTENSIONS}, tree=tree)
+    """Start a server of each release with each form of the project's dialplan, and no daemon."""
+    version, form = request.param
+    agi_port = free_port()
+    config = {"extensions.conf": extensions(form, agi_port)}
+    server = PrivateAsterisk(version, phones=["101"], config=config, tree=tree_of(version))
     server.write("pjsip.conf", server.read("pjsip.conf") + others())
     make_short_prompts(server.folder)
     with server:
-        made = Site(server)
+        made = Site(server, agi_port)
         yield made
         made.ami.close()
 
@@ -440,6 +460,7 @@ ARGUMENTS = {
 }
 
 
+@over_stasis
 def test_daemon_that_is_up_gets_the_arguments_of_every_code(site: Site, alice: SipPhone) -> None:
     """The application is entered unanswered, with what was dialled; once it lets go the call ends, without fallback."""
     with daemon(site) as link:
@@ -456,6 +477,7 @@ def test_daemon_that_is_up_gets_the_arguments_of_every_code(site: Site, alice: S
     assert set(site.lamps("100").values()) == {"NOT_INUSE", "INVALID"}
 
 
+@over_stasis
 def test_frozen_daemon_is_followed_by_the_fallback(site: Site, alice: SipPhone) -> None:
     """A daemon that holds the application and never claims the call costs no more than its time limit."""
     with daemon(site):
@@ -465,6 +487,7 @@ def test_frozen_daemon_is_followed_by_the_fallback(site: Site, alice: SipPhone) 
     assert CLAIM_S - 0.5 < outcome.seconds < CLAIM_S + 1
 
 
+@over_stasis
 def test_daemon_that_freezes_after_its_claim_is_not_repeated(site: Site, alice: SipPhone) -> None:
     """A claimed call that times out gets the error prompt: what the daemon wrote must not be toggled back."""
     with daemon(site) as link:
@@ -477,6 +500,7 @@ def test_daemon_that_freezes_after_its_claim_is_not_repeated(site: Site, alice: 
     assert (outcome.writes, outcome.prompts) == ([], ["beeperr"])
 
 
+@over_stasis
 def test_daemon_that_takes_the_limit_off_keeps_the_call(site: Site, alice: SipPhone) -> None:
     """TIMEOUT(absolute)=0 after the claim is what keeps a long prompt from being cut."""
     with daemon(site) as link:
@@ -491,6 +515,83 @@ def test_daemon_that_takes_the_limit_off_keeps_the_call(site: Site, alice: SipPh
         call.wait_ended()
         assert time.monotonic() - begin > CLAIM_S
     assert site.follow("100").prompts == []
+
+
+@contextlib.contextmanager
+def agi_daemon(site: Site, *commands: str) -> Iterator[list[str]]:
+    """Serve one call of AGI with these commands, then close; gives the environment and what came back, line by line."""
+    heard: list[str] = []
+
+    def serve() -> None:
+        connection, _ = listening.accept()
+        with connection, connection.makefile("rw", newline="\n") as lines:
+            while line := lines.readline().strip():
+                heard.append(line)
+            for command in commands:
+                lines.write(f"{command}\n")
+                lines.flush()
+                heard.append(lines.readline().strip())
+
+    with socket.create_server(("127.0.0.1", site.agi_port)) as listening:
+        listening.settimeout(10)
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield heard
+        thread.join(10)
+
+
+CLAIMED = "SET VARIABLE PRESENCE_RESULT unconfirmed"
+ENDINGS = {
+    "answered": ([CLAIMED, 'EXEC MSet "PRESENCE_RESULT=ok,PRESENCE_REASON=ok"', "ANSWER"], None, []),
+    "refused": (['EXEC MSet "PRESENCE_RESULT=refused,PRESENCE_REASON=no-user"', "ANSWER"], None, []),
+    "ended behind its claim": ([CLAIMED], None, ["beeperr"]),
+    "ended at once": ([], "dnd", ["do-not-disturb", "activated"]),
+    "crowded": (
+        ['EXEC MSet "PRESENCE_RESULT=refused,PRESENCE_REASON=crowded"'],
+        "dnd",
+        ["do-not-disturb", "activated"],
+    ),
+}
+
+
+@over_agi
+@pytest.mark.parametrize(("commands", "state", "prompts"), ENDINGS.values(), ids=ENDINGS)
+def test_agi_daemon_is_followed_by_the_fallback_only_where_nothing_was_done(
+    site: Site, alice: SipPhone, commands: list[str], state: str | None, prompts: list[str]
+) -> None:
+    """What was answered is answered, and what may have been written is not written again."""
+    with agi_daemon(site, *commands) as heard:
+        outcome = site.dial(alice, "*78")
+    assert "agi_network_script: code" in heard
+    assert [reply for reply in heard if reply.startswith("200 result=")] == heard[len(heard) - len(commands) :]
+    assert (bool(outcome.writes), outcome.prompts) == (state is not None, prompts)
+    assert site.lamps("100")["dnd"] == ("BUSY" if state else "NOT_INUSE")
+
+
+@over_agi
+def test_agi_daemon_that_is_up_gets_the_arguments_of_every_code(site: Site, alice: SipPhone) -> None:
+    """What Stasis() is given is given to AGI() as well, and the call is not answered before."""
+    for number, arguments in ARGUMENTS.items():
+        with agi_daemon(site, 'EXEC MSet "PRESENCE_RESULT=ok,PRESENCE_REASON=ok"') as heard:
+            call = alice.dial(number).wait_ended()
+        assert [line.partition(": ")[2] for line in heard if line.startswith("agi_arg_")] == arguments, number
+        assert [line for line in heard if line.startswith("agi_channel: PJSIP/100-")]
+        assert call.answered_at is None
+        assert site.follow("100").writes == []
+
+
+@over_agi
+def test_agi_daemon_that_is_frozen_holds_its_caller_until_it_goes_on(site: Site, alice: SipPhone) -> None:
+    """This is the limit of AGI: no time limit of the dialplan ends it, so Stasis is the better form."""
+    with socket.create_server(("127.0.0.1", site.agi_port)) as listening:
+        listening.settimeout(10)
+        call = alice.dial("*78")
+        connection, _ = listening.accept()
+        assert not wait_until(lambda: call.ended_at is not None, CLAIM_S + 1)
+        connection.close()
+        call.wait_ended(10)
+    assert site.follow("100").prompts == ["do-not-disturb", "activated"]
+    assert site.lamps("100")["dnd"] == "BUSY"
 
 
 def test_site_that_includes_the_codes_keeps_its_own_i_t_and_h(site: Site, alice: SipPhone) -> None:

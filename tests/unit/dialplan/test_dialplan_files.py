@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 DIALPLAN = ROOT / "dialplan"
 UNIT = ROOT / "contrib" / "systemd" / "ari-presence.service"
-FILES = ["presence-globals.conf", "presence-codes.conf", "presence-hints.conf"]
+FILES = ["presence-globals.conf", "presence-codes.conf", "presence-codes-agi.conf", "presence-hints.conf"]
+FORMS = {"presence-codes": "presence-run", "presence-codes-agi": "presence-run-agi"}
 STATES = {1: "away", 2: "dnd", 3: "lunch", 4: "meeting", 5: "brb", 6: "out"}
 LAMPS = {0: "INVALID", 1: "ONHOLD", 2: "BUSY", 3: "ONHOLD", 4: "BUSY", 5: "ONHOLD", 6: "ONHOLD"}
 
@@ -80,30 +81,50 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert {digit: found[f"PRESENCE_ID_{digit}"] for digit in STATES} == STATES
     assert {digit: found[f"PRESENCE_LAMP_{digit}"] for digit in LAMPS} == LAMPS
     assert found["PRESENCE_DIGITS"] == "[1-6]"
+    assert (found["PRESENCE_AGI_HOST"], found["PRESENCE_AGI_PORT"]) == ("127.0.0.1", "4573")
 
 
 def test_every_variable_is_a_global_or_set_before() -> None:
     """A variable that nobody sets is empty, and Asterisk says nothing."""
     text = "\n".join(line for name in FILES[1:] for line in lines(name))
     used = set(re.findall(r"\$\{(PRESENCE_\w+)\}", text)) | set(re.findall(r"PRESENCE_\w+_(?=\$\{)", text))
-    known = set(global_variables()) | set(re.findall(r"Set\((PRESENCE_\w+)=", text)) | {"PRESENCE_USER"}
+    known = set(global_variables()) | set(re.findall(r"[(,](PRESENCE_\w+)=", text)) | {"PRESENCE_USER"}
     tables = {re.sub(r"\d$", "", name) for name in known}
     assert used - known - tables == set()
 
 
-def test_codes_context_is_one_goto_each() -> None:
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_codes_context_is_one_goto_each(form: str) -> None:
     """A context that includes it inherits nothing but the codes: no T, h, i, include or switch."""
-    for line in context("presence-codes.conf", "presence-codes"):
-        assert re.fullmatch(r"exten => \S+,1,Goto\(presence-run,.+,1\)", line), line
+    for line in context(f"{form}.conf", form):
+        assert re.fullmatch(rf"exten => \S+,1,Goto\({FORMS[form]},.+,1\)", line), line
 
 
-def test_code_patterns_have_fixed_lengths_and_filter_what_was_dialled() -> None:
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_code_patterns_have_fixed_lengths_and_filter_what_was_dialled(form: str) -> None:
     """Digits and * alone match, so nothing else can reach a function or a device name."""
-    codes = context("presence-codes.conf", "presence-codes")
+    codes = context(f"{form}.conf", form)
     for line in codes[3:]:
         assert re.fullmatch(r"_\*(76X+|84X(\[0-9\*\])*)", pattern(line)), line
         assert line.replace("${FILTER(0-9*#,${EXTEN})", "").count("EXTEN") == 0, line
     assert len({pattern(line) for line in codes}) == len(codes)
+
+
+def test_both_forms_have_the_same_codes_and_ask_for_the_same() -> None:
+    """What Stasis() is given, AGI() is given behind the path `code`."""
+    stasis, agi = ([line.replace(run, "run") for line in context(f"{form}.conf", form)] for form, run in FORMS.items())
+    assert stasis == agi
+    asked = re.findall(r"Stasis\(\$\{PRESENCE_APP\},(.*)\)$", "\n".join(lines("presence-codes.conf")), re.M)
+    address = re.escape("agi://${PRESENCE_AGI_HOST}:${PRESENCE_AGI_PORT}/code,")
+    assert asked == re.findall(rf"AGI\({address}(.*)\)$", "\n".join(lines("presence-codes-agi.conf")), re.M)
+    assert len(asked) == 5
+
+
+def test_agi_form_falls_back_to_the_dialplan_of_the_other() -> None:
+    """There is one fallback."""
+    text = "\n".join(context("presence-codes-agi.conf", "presence-run-agi"))
+    assert "presence-run,fallback,1" in text and "presence-run,refuse,1" in text
+    assert not re.search(r"DEVICE_STATE|PRESENCE_STATE\(|Playback", text)
 
 
 def test_nobody_includes_the_context_that_runs_the_codes() -> None:
