@@ -36,13 +36,15 @@ class Daemon:
         spawned_at: When the process was made, seconds since the epoch.
     """
 
-    def __init__(self, server: PrivateAsterisk, more: str = "") -> None:
+    def __init__(self, server: PrivateAsterisk, more: str = "", *, agi_port: int = 0) -> None:
         """Write the configuration; nothing is started yet.
 
         Args:
             server: The Asterisk to connect to; the same ports after it was started again.
             more: Further TOML, from a table header on.
+            agi_port: Where its FastAGI server listens; 0 for none.
         """
+        self.agi_port = agi_port
         self.folder = Path(tempfile.mkdtemp(prefix="ari-presence-"))
         weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         self.config = self.folder / "ari-presence.toml"
@@ -56,9 +58,10 @@ class Daemon:
         secret = self.folder / "hq.secret"
         secret.touch(0o600)
         secret.write_text(server.ari_password)
+        agi = f"127.0.0.1:{self.agi_port}" if self.agi_port else ""
         return (
             f'state_dir = "{self.folder}"\n[[pbx]]\nname = "hq"\nurl = "{server.url}"\nusername = "{server.ari_user}"\n'
-            f'password_file = "{secret}"\n[agi]\nlisten = ""\n[http]\nlisten = ""\n'
+            f'password_file = "{secret}"\n[agi]\nlisten = "{agi}"\n[http]\nlisten = ""\n'
         )
 
     def configure(self, more: str) -> None:

@@ -2,7 +2,8 @@
 
     make bench                     about ten minutes, most of it with 10,000 users
     make bench ARGS=--quick        smaller counts, about two minutes
-    make bench ARGS="--only dial"  some parts only: dial, write, reconnect, calls, schedule, calendars, scale
+    make bench ARGS="--only dial"  some parts only: dial, write, reconnect, agi, calls, schedule,
+                                   calendars, scale
 
 The exit code says whether everything could be measured, never whether it was fast enough.
 """
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import agi
 import bytime
 import calendars
 import calls
@@ -43,10 +45,11 @@ class Counts:
     callers: int
     calls_s: float
     calendars: int
+    agi_s: float
 
 
-FULL = Counts(200, 100, 1500, 10_000, 30, 1000, 200, 1000, 60, 1000)
-QUICK = Counts(40, 20, 300, 1000, 5, 300, 100, 200, 10, 100)
+FULL = Counts(200, 100, 1500, 10_000, 30, 1000, 200, 1000, 60, 1000, 20)
+QUICK = Counts(40, 20, 300, 1000, 5, 300, 100, 200, 10, 100, 5)
 
 
 def parts(counts: Counts) -> dict[str, list[Callable[[], Iterator[Row]]]]:
@@ -58,6 +61,7 @@ def parts(counts: Counts) -> dict[str, list[Callable[[], Iterator[Row]]]]:
             lambda: scale.reconnect(22, counts.reconnect22),
             lambda: scale.reconnect(16, counts.reconnect16),
         ],
+        "agi": [lambda: agi.measure(counts.agi_s)],
         "calls": [lambda: calls.measure(counts.callers, counts.calls_s)],
         "schedule": [lambda: bytime.measure(counts.users)],
         "calendars": [lambda: calendars.measure(counts.calendars)],
