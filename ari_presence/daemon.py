@@ -27,6 +27,7 @@ from ari_presence.config import Agi, Config, Http, Pbx, load_config
 from ari_presence.config_schedule import schedule_remarks, table_of
 from ari_presence.core.events import ConfigChanged, Started
 from ari_presence.core.freepbx import FreepbxLamps
+from ari_presence.core.kept import Rules
 from ari_presence.core.lamps import LampLayout
 from ari_presence.core.model import Prompts, Settings, UserSettings
 from ari_presence.core.names import UserId
@@ -266,7 +267,7 @@ class _Fixed:
                 raise ConfigError(f"{key} was changed: that needs a restart (systemctl restart ari-presence)")
 
 
-_UNSERVED = ("treatment", "cluster")
+_UNSERVED = ("cluster",)
 
 
 def _warn_of_unserved(config: Config) -> None:
@@ -316,6 +317,7 @@ def settings_of(config: Config) -> Settings:
         remind_after_s=config.users.remind_after_s,
         reset_at=config.users.reset_at,
         reset_on_register=config.users.reset_on_register,
+        rules=Rules(**config.treatment.model_dump()),
     )
     if not config.lamps.freepbx:
         return settings

@@ -241,6 +241,7 @@ class Engine:
         self._apply(event)
         for server in self.servers.values():
             if server.up:
+                server.keep(event.settings.rules)
                 server.callers.check_sounds(event.settings)
 
     def stop_following_calls(self) -> bool:
@@ -321,6 +322,7 @@ class Engine:
         server.lines = None
         server.publisher.link_up(self.model.users, restarted=restarted, over_websocket=event.over_websocket)
         server.groups.link_up(self.groups.names(), restarted=restarted, over_websocket=event.over_websocket)
+        server.keep(self.model.settings.rules)
         server.callers.check_sounds(self.model.settings)
         server.callers.adopt(event.callers)
         server.pump()

@@ -7,8 +7,10 @@ from typing import Protocol
 from ari_presence.ari.wire import Request
 from ari_presence.callers import Callers
 from ari_presence.core.devstate import DeviceState
+from ari_presence.core.kept import Rules, site_texts
 from ari_presence.publish.host import Answer
 from ari_presence.publish.publisher import Publisher
+from ari_presence.publish.requests import write_kept_of_site
 
 
 class LinkPort(Protocol):
@@ -66,6 +68,10 @@ class Server:
         """Send what is due of all lamps."""
         self.publisher.pump()
         self.groups.pump()
+
+    def keep(self, rules: Rules) -> None:
+        """Have the dialplan know who gets through in spite of a state, whether or not it does already."""
+        self.link.submit([write_kept_of_site(*text) for text in site_texts(rules)], lambda _: None)
 
     def next_deadline(self) -> float | None:
         """Tell when `pump` has something to do of its own accord, monotonic."""

@@ -5,13 +5,14 @@ one object, so ten thousand users who are available cost ten thousand references
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import tzinfo
+from dataclasses import dataclass, replace
+from datetime import UTC, tzinfo
 from functools import lru_cache
 
 from ari_presence.core import freepbx as pbx_dnd
 from ari_presence.core.devstate import DeviceState, is_off
 from ari_presence.core.freepbx import FreepbxLamps
+from ari_presence.core.kept import kept_text
 from ari_presence.core.names import StateId, UserId, joined_device, parked_device, state_device, whole_device
 from ari_presence.core.timers import clock_text
 from ari_presence.core.userstate import AVAILABLE, AWAY, DND, Entry, Layer, StateDef, StateTable
@@ -31,11 +32,15 @@ they were shown to be is not worth storing."""
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """A presence state: type, subtype and message, as `PRESENCE_STATE` takes them (`func_presencestate.c`)."""
+    """A presence state: type, subtype and message, as `PRESENCE_STATE` takes them (`func_presencestate.c`).
+
+    `kept` is what the dialplan keeps beside it, under a name of its own, about calls to the user (`kept.py`).
+    """
 
     type: str
     subtype: str = ""
     message: str = ""
+    kept: str = ""
 
 
 NOT_SET = Presence("not_set")
@@ -63,7 +68,9 @@ class LampLayout:
         self._index = {kind: index for index, kind in enumerate(self.kinds)}
         self._vectors: dict[Vector, Vector] = {self.off: self.off}
         self._desired: dict[tuple[object, ...], Vector] = {}  # by the states of the layers, which are few
-        self._presences: dict[tuple[str, str], Presence] = {}
+        self._presences: dict[Presence, Presence] = {}
+        kind = states.by_id[AVAILABLE].presence or ("available", "")
+        self._nothing = Presence(*kind, kept=kept_text(states, {}, UTC))
 
     def equals(self, other: "LampLayout") -> bool:
         """Tell whether another layout names the same lamps."""
@@ -153,15 +160,19 @@ class LampLayout:
 
     def presence(self, entries: Mapping[Layer, Entry], zone: tzinfo) -> Presence:
         """Work out the presence state: of the highest layer that is no call, with its message and its end."""
+        if not entries:
+            return self._nothing
+        kept = kept_text(self._states, entries, zone)
         for _, entry, state in self._states.layers(entries):
             if state.presence is not None:
                 message = presence_message(entry, zone)
-                return _presence(*state.presence, message) if message else self._plain(state)
-        return self._plain(self._states.by_id[AVAILABLE])
+                if message or any(each.until is not None for each in entries.values()):
+                    return _presence(*state.presence, message, kept)
+                return self._shared(Presence(*state.presence, "", kept))
+        return replace(self._nothing, kept=kept)
 
-    def _plain(self, state: StateDef) -> Presence:
-        kind = state.presence or ("available", "")
-        return self._presences.setdefault(kind, Presence(*kind))
+    def _shared(self, presence: Presence) -> Presence:
+        return self._presences.setdefault(presence, presence)
 
     def wish(self, before: Vector, after: Vector, pbx: str, *, restarted: bool = False) -> "Wish | None":
         """Read what somebody else's change of a user's lamps asks for.
@@ -216,9 +227,9 @@ class Wish:
 
 
 @lru_cache(maxsize=64)
-def _presence(kind: str, subtype: str, message: str) -> Presence:
+def _presence(kind: str, subtype: str, message: str, kept: str) -> Presence:
     """Give one object for all whose schedule says the same."""
-    return Presence(kind, subtype, message)
+    return Presence(kind, subtype, message, kept)
 
 
 def presence_message(entry: Entry, zone: tzinfo) -> str:

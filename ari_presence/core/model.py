@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from ari_presence.core.calls import Calls, CallView
 from ari_presence.core.devstate import DeviceState
+from ari_presence.core.kept import Rules
 from ari_presence.core.lamps import LampLayout
 from ari_presence.core.names import UserId, fold_endpoint, is_user_id
 from ari_presence.core.occurrences import Occurrences
@@ -120,6 +121,7 @@ class Settings:
         remind_after_s: How long a state set by hand may last before its owner is reminded of it, or None.
         reset_at: Time of day at which forgotten states are cleared, or None.
         reset_on_register: Whether they are cleared when an offline user can be reached again.
+        rules: Who gets through in spite of a state.
     """
 
     states: StateTable
@@ -140,6 +142,7 @@ class Settings:
     remind_after_s: float | None = None
     reset_at: time | None = None
     reset_on_register: bool = False
+    rules: Rules = field(default_factory=Rules)
 
     def owner(self, endpoint: str) -> UserId | None:
         """Tell whose endpoint this is, listed or by discovery; None for nobody's."""

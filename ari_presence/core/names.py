@@ -73,6 +73,16 @@ def presence_provider(user: UserId) -> str:
     return f"CustomPresence:{user}"
 
 
+def kept_provider(name: str) -> str:
+    """Name the presence state in which the dialplan keeps a text; no user's, since no id begins with `_`."""
+    return f"CustomPresence:_ap-{name}"
+
+
+def kept_of_user(user: UserId) -> str:
+    """Name the presence state that keeps what becomes of calls to `user`."""
+    return kept_provider(f"user-{user}")
+
+
 def endpoint_of_channel(channel: str) -> str | None:
     """Tell which endpoint owns a channel: `PJSIP/a-b-0000001f` is `PJSIP/a-b`.
 

@@ -356,12 +356,13 @@ class Publisher:
         for user in users:
             vector, presence = self._desired(user)
             changes = plan(vector, self._shown.get(user, self._layout.off))
-            new = presence if self.presences.get(user) != presence else None
+            old = self.presences.get(user)
+            new = presence if old != presence else None
             if not changes and new is None:
                 self._failed.forget(user)
                 self._host.settled(user)
                 continue
-            write = self._writing[user] = Write(user, changes, new)
+            write = self._writing[user] = Write(user, changes, new, old)
             requests += write.requests(self._layout)
             devices += write.devices(self._layout)
         if not (written := [user for user in users if user in self._writing]):
@@ -374,8 +375,8 @@ class Publisher:
             for user in written:
                 write = self._writing.pop(user)
                 shown = [(next(statuses).ok, next(values)) for _ in write.changes]
-                presence_ok = write.presence is None or next(statuses).ok
-                self._wrote(write, [value if ok else None for ok, value in shown], presence_ok=presence_ok)
+                texts = [next(statuses).ok for _ in write.presence_requests()]
+                self._wrote(write, [value if ok else None for ok, value in shown], presence_ok=all(texts))
 
         self._submit(requests + reads, done, urgent=urgent)
 

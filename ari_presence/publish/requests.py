@@ -15,7 +15,7 @@ from urllib.parse import quote
 from ari_presence.ari.wire import Request, Response
 from ari_presence.core.devstate import DeviceState, parse_state
 from ari_presence.core.lamps import Presence
-from ari_presence.core.names import UserId, presence_provider
+from ari_presence.core.names import UserId, kept_of_user, kept_provider, presence_provider
 from ari_presence.errors import AriDecodeError
 
 OUTPUT_BYTES = 4096  # of one expression (VAR_BUF_SIZE in main/pbx_variables.c)
@@ -35,6 +35,20 @@ def write_presence(user: UserId, presence: Presence) -> Request:
     """Set a user's presence state; the texts go as base64, since a comma would cut them."""
     coded = (b64encode(text.encode()).decode() for text in (presence.subtype, presence.message))
     return _set(f"PRESENCE_STATE({presence_provider(user)})", ",".join((presence.type, *coded, "e")))
+
+
+def write_kept(user: UserId, text: str) -> Request:
+    """Keep what becomes of calls to a user, where the dialplan reads it: AstDB itself cannot be written over ARI."""
+    return _keep(kept_of_user(user), text)
+
+
+def write_kept_of_site(name: str, text: str) -> Request:
+    """Keep a text of the whole site there."""
+    return _keep(kept_provider(name), text)
+
+
+def _keep(provider: str, text: str) -> Request:
+    return _set(f"PRESENCE_STATE({provider})", f"not_set,,{b64encode(text.encode()).decode()},e")
 
 
 def _set(function: str, value: str) -> Request:
@@ -98,10 +112,11 @@ def lamp_values(response: Response, count: int) -> list[DeviceState] | None:
 
 
 PRESENCES_PER_CALL = 8  # a message of 180 bytes is 240 of base64; 8 of the longest fit one expression
+PRESENCE_FIELDS = 4
 
 
 def read_presences(channel: str, users: Sequence[UserId]) -> Request:
-    """Ask for up to `PRESENCES_PER_CALL` presence states at once."""
+    """Ask for up to `PRESENCES_PER_CALL` presence states at once, each with what is kept about calls to the user."""
     return _evaluate(channel, list(_presence_pieces(users)))
 
 
@@ -111,18 +126,20 @@ def _presence_pieces(users: Iterable[UserId]) -> Iterator[str]:
         yield f"${{PRESENCE_STATE({provider},value)}}"
         yield f"${{PRESENCE_STATE({provider},subtype,e)}}"
         yield f"${{PRESENCE_STATE({provider},message,e)}}"
+        yield f"${{PRESENCE_STATE({kept_of_user(user)},message,e)}}"
 
 
 def presence_values(response: Response, count: int) -> list[Presence] | None:
     """Read the answer to `read_presences`; None if it is an error or incomplete."""
     fields = _fields(response)
-    if len(fields) != 3 * count:
+    size = PRESENCE_FIELDS
+    if len(fields) != size * count:
         return None
     try:
-        texts = [b64decode(field, validate=True).decode() if i % 3 else field for i, field in enumerate(fields)]
+        texts = [b64decode(field, validate=True).decode() if i % size else field for i, field in enumerate(fields)]
     except ValueError:
         return None
-    return [Presence(*texts[i : i + 3]) for i in range(0, len(texts), 3)]
+    return [Presence(*texts[i : i + size]) for i in range(0, len(texts), size)]
 
 
 def _evaluate(channel: str, pieces: list[str]) -> Request:

@@ -28,22 +28,34 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Changes of one user's lamps, and the new presence state if it differs."""
+    """Changes of one user's lamps, and the new presence state if it differs from `before` (None: not known)."""
 
     user: UserId
     changes: tuple[Change, ...]
     presence: Presence | None
+    before: Presence | None = None
 
     def devices(self, layout: Layout) -> list[str]:
         """Name the lamps that change, in order."""
         return [layout.device(change.index, self.user) for change in self.changes]
 
     def requests(self, layout: Layout) -> list[Request]:
-        """Make the requests: one for each device, then one for the presence state."""
+        """Make the requests: one for each device, then for the presence state and what is kept, as far as they differ."""
         writes = [
             lamps.write_lamp(device, c.after) for device, c in zip(self.devices(layout), self.changes, strict=True)
         ]
-        return writes if self.presence is None else [*writes, lamps.write_presence(self.user, self.presence)]
+        return writes + self.presence_requests()
+
+    def presence_requests(self) -> list[Request]:
+        """Make the requests for the presence state and what is kept."""
+        new, old = self.presence, self.before
+        if new is None:
+            return []
+        is_other = old is None or (new.type, new.subtype, new.message) != (old.type, old.subtype, old.message)
+        requests = [lamps.write_presence(self.user, new)] if is_other else []
+        return (
+            requests if old is not None and new.kept == old.kept else [*requests, lamps.write_kept(self.user, new.kept)]
+        )
 
     def judge(self, layout: Layout, values: Sequence[DeviceState | None]) -> Outcome:
         """Compare with what the lamps were read to show (None: refused or not read)."""

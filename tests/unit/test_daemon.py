@@ -26,6 +26,7 @@ from ari_presence.ari import link
 from ari_presence.ari.wire import Response
 from ari_presence.cli.client import ControlClient
 from ari_presence.config import parse_config
+from ari_presence.core.kept import Rules
 from ari_presence.core.lamps import LampLayout
 from ari_presence.core.model import UserSettings
 from ari_presence.core.names import UserId
@@ -496,6 +497,7 @@ def test_settings_hold_what_the_model_must_know() -> None:
             state=[{"id": "gym", "digit": "7"}],
             lamps={"whole": False},
             prompts={"activated": "our/done"},
+            treatment={"vip": ["0170*"], "emergency": ["112"], "override_code": "*87", "repeat_within": ""},
         )
     )
     berlin = ZoneInfo("Europe/Berlin")
@@ -507,6 +509,7 @@ def test_settings_hold_what_the_model_must_know() -> None:
     assert settings.endpoints == {"PJSIP/alice": UserId("100")}
     assert settings.prompts.activated == ("our/done",)
     assert settings.pbxs == ("hq",)
+    assert settings.rules == Rules(("0170*",), ("112",), "*87", None)
     assert "gym" in settings.states.by_id
     assert "main-whole" not in settings.layout.kinds
     assert settings.owner("PJSIP/205") == "205"

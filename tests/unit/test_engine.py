@@ -2,6 +2,7 @@
 
 import threading
 import time
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -25,6 +26,7 @@ from ari_presence.core.events import (
     Started,
 )
 from ari_presence.core.features import Action
+from ari_presence.core.kept import Rules
 from ari_presence.core.lamps import LampLayout
 from ari_presence.core.model import Prompts
 from ari_presence.core.names import StateId, UserId
@@ -867,3 +869,38 @@ def test_fresh_code_waits_its_turn_behind_what_came_before(rig: Rig) -> None:
     waiting.join(5)
     rig.sync()
     assert rig.manual() == "dnd"
+
+
+# --- what the dialplan keeps ------------------------------------------------------------------------------------
+
+
+def kept(rig: Rig, name: str) -> list[str]:
+    """Give what was written under a name that the dialplan keeps, decoded, in order."""
+    function = f"PRESENCE_STATE(CustomPresence:_ap-{name})"
+    queries = [dict(request.query) for group in rig.link.groups + rig.link.urgent for request in group]
+    found = [query["value"] for query in queries if query.get("variable") == function]
+    return [b64decode(value.split(",")[2]).decode() for value in found]
+
+
+def test_every_connect_tells_the_dialplan_who_gets_through() -> None:
+    """Whatever Asterisk has lost since, it knows again."""
+    rules = Rules(vip=("0170*",), emergency=("112",), override_code="*86", repeat_within_s=180)
+    with running(settings=make_settings(rules=rules)) as rig:
+        rig.disconnect()
+        rig.connect()
+        for name, text in (("through-1", "^(0170.*|112)$"), ("through-2", ""), ("repeat", "180"), ("override", "*86")):
+            assert kept(rig, name) == [text, text]
+
+
+def test_reload_tells_the_dialplan_who_gets_through(rig: Rig) -> None:
+    """A caller who is VIP no more does not get through."""
+    for vip in (("0170*",), ()):
+        settings = replace(rig.settings, rules=Rules(vip=vip))
+        rig.engine.call(lambda engine, new=settings: engine.reconfigure(ConfigChanged(START, new)))
+    assert kept(rig, "through-1") == ["", "^(0170.*)$", ""]
+
+
+def test_treatment_is_kept_before_anybody_is_told(rig: Rig) -> None:
+    """Who hears "activated" is not rung any more."""
+    assert rig.engine.ask(setting("lunch")) == Outcome(True)
+    assert kept(rig, "user-100") == ["", "voicemail^0^^digits/3"]

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from ari_presence.core.devstate import DeviceState
+from ari_presence.core.kept import kept_text
 from ari_presence.core.lamps import OWN, LampLayout, Presence, Vector, main_vote, presence_message
 from ari_presence.core.names import StateId, UserId
 from ari_presence.core.userstate import BUILTIN, CALL_STATES, Entry, Layer, StateDef, StateTable
@@ -66,8 +67,10 @@ def test_manual_state_lights_its_lamps(state: str) -> None:
 
 @pytest.mark.parametrize("state", MANUAL)
 def test_manual_state_has_its_presence(state: str) -> None:
-    """Type and subtype as in the table."""
-    assert LAYOUT.presence({Layer.MANUAL: entry(state)}, UTC) == Presence(*MANUAL[state][2])
+    """Type and subtype as in the table, and what becomes of calls beside it."""
+    entries = {Layer.MANUAL: entry(state)}
+    kept = kept_text(TABLE, entries, UTC)
+    assert LAYOUT.presence(entries, UTC) == Presence(*MANUAL[state][2], kept=kept)
 
 
 def test_user_without_layers_is_available() -> None:
@@ -81,7 +84,7 @@ def test_call_shows_on_the_whole_lamp_alone(state: str) -> None:
     """A call writes neither the joined lamp nor the presence: Asterisk adds the call itself."""
     entries = {Layer.CALLS: entry(state), Layer.MANUAL: entry("lunch")}
     assert LAYOUT.desired(entries) == vector(joined="ONHOLD", whole=CALLS[state], lunch="INUSE")
-    assert LAYOUT.presence(entries, UTC) == Presence("away", "lunch")
+    assert LAYOUT.presence(entries, UTC) == Presence("away", "lunch", kept="voicemail^0^^digits/3")
 
 
 @pytest.mark.parametrize("state", CALLS)
@@ -251,7 +254,7 @@ def test_message_is_cut_on_a_character_boundary(message: str, size: int) -> None
 def test_message_belongs_to_the_layer_that_is_shown() -> None:
     """During a call the message of the manual state stays."""
     entries = {Layer.CALLS: entry("on-call", None, "secret"), Layer.MANUAL: entry("lunch", None, "Pizza")}
-    assert LAYOUT.presence(entries, UTC) == Presence("away", "lunch", "Pizza")
+    assert LAYOUT.presence(entries, UTC) == Presence("away", "lunch", "Pizza", "voicemail^0^^digits/3")
 
 
 # -- wishes

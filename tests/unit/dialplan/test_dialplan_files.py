@@ -8,10 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from ari_presence.config import Treatment
+from ari_presence.core.kept import Rules, site_texts
+from ari_presence.core.names import UserId, is_user_id, kept_of_user, kept_provider
+from ari_presence.core.treatment import MAX_FORWARDS
+from ari_presence.core.userstate import BUILTIN
+
 ROOT = Path(__file__).resolve().parents[3]
 DIALPLAN = ROOT / "dialplan"
 UNIT = ROOT / "contrib" / "systemd" / "ari-presence.service"
-FILES = ["presence-globals.conf", "presence-codes.conf", "presence-codes-agi.conf", "presence-hints.conf"]
+FILES = ["presence-globals.conf", "presence-codes.conf", "presence-codes-agi.conf", "presence-hints.conf", "presence-treat.conf"]
 FORMS = {"presence-codes": "presence-run", "presence-codes-agi": "presence-run-agi"}
 STATES = {1: "away", 2: "dnd", 3: "lunch", 4: "meeting", 5: "brb", 6: "out"}
 LAMPS = {0: "INVALID", 1: "ONHOLD", 2: "BUSY", 3: "ONHOLD", 4: "BUSY", 5: "ONHOLD", 6: "ONHOLD"}
@@ -88,9 +94,9 @@ def test_every_variable_is_a_global_or_set_before() -> None:
     """A variable that nobody sets is empty, and Asterisk says nothing."""
     text = "\n".join(line for name in FILES[1:] for line in lines(name))
     used = set(re.findall(r"\$\{(PRESENCE_\w+)\}", text)) | set(re.findall(r"PRESENCE_\w+_(?=\$\{)", text))
-    known = set(global_variables()) | set(re.findall(r"[(,](PRESENCE_\w+)=", text)) | {"PRESENCE_USER"}
+    known = set(global_variables()) | set(re.findall(r"(?:[(,]|LOCAL\()_*(PRESENCE_\w+)\)?=", text)) | {"PRESENCE_USER"}
     tables = {re.sub(r"\d$", "", name) for name in known}
-    assert used - known - tables == set()
+    assert {name for name in used - known if re.sub(r"\d$", "", name) not in tables} == set()  # 7 and 8 are the site's
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
@@ -132,6 +138,53 @@ def test_nobody_includes_the_context_that_runs_the_codes() -> None:
     everywhere = [*DIALPLAN.glob("*.conf"), *(ROOT / "contrib").rglob("*.conf")]
     assert everywhere
     assert not [path for path in everywhere if re.search(r"^\s*include\s*=>\s*presence-run", path.read_text(), re.M)]
+
+
+def test_treatments_of_the_fallback_are_the_built_in_ones() -> None:
+    """What the plain dialplan sets while the daemon is down refuses the calls that the daemon would refuse."""
+    found = global_variables()
+    for state in BUILTIN:
+        if state.digit:
+            assert found.get(f"PRESENCE_TREAT_{state.digit}", "ring") == state.treatment
+    assert found["PRESENCE_OVERRIDE"] == Treatment().override_code
+    assert found["PRESENCE_MAX_FORWARDS"] == str(MAX_FORWARDS)
+
+
+def test_treatment_reads_the_names_that_the_daemon_writes() -> None:
+    """One spelling in two languages, and none that a user could have."""
+    text = "\n".join(lines("presence-treat.conf"))
+    names = {kept_provider(name.removesuffix("1")) for name, _ in site_texts(Rules()) if "-" in name}
+    names |= {kept_provider("repeat"), kept_provider("override"), kept_of_user(UserId(""))}
+    assert names == {
+        name
+        for each in set(re.findall(r"CustomPresence:_ap-[^,]*", text))
+        for name in expand(each, {"${ARG1}": ("through", "emergency"), "${PRESENCE_N}": ("",), "${PRESENCE_FOR}": ("",)})
+    }
+    assert not is_user_id("_ap-user-100")
+
+
+def expand(text: str, values: dict[str, tuple[str, ...]]) -> set[str]:
+    """Put every value in place of variables."""
+    found = {text}
+    for name, each in values.items():
+        found = {one.replace(name, value) for one in found for value in each}
+    return found
+
+
+def test_what_the_network_says_is_filtered_before_the_treatment_uses_it() -> None:
+    """Callers' numbers, dialled numbers and users: each in one place, inside FILTER()."""
+    treat = lines("presence-treat.conf")
+    for name in ("${CALLERID(num)}", "${EXTEN}"):
+        assert all(re.search(r"FILTER\([^,]+," + re.escape(name), line) for line in treat if name in line), name
+    outside = [line for line in treat if "${ARG1}" in line and "FILTER(" not in line]
+    assert len(outside) == 1, outside
+    assert "_ap-${ARG1}-${PRESENCE_N}" in outside[0]
+
+
+def test_override_takes_numbers_of_fixed_lengths() -> None:
+    """Digits only, as many as users can have."""
+    override = [line for line in context("presence-treat.conf", "presence-override") if line.startswith("exten")]
+    assert [pattern(line) for line in override] == [f"_*86{'X' * digits}" for digits in range(2, 7)]
 
 
 def test_hint_patterns_have_fixed_lengths_and_digits_only() -> None:

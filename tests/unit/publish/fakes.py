@@ -10,6 +10,7 @@ import re
 from base64 import b64decode, b64encode
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from urllib.parse import unquote
 
 from ari_presence.ari.wire import Request, Response
@@ -28,6 +29,7 @@ from ari_presence.publish.publisher import Publisher
 
 OUTPUT_CHARS = 4095  # of one expression: VAR_BUF_SIZE in main/pbx_variables.c, less the closing zero
 WALL = 1_800_000_000.0
+KEPT = "CustomPresence:_ap-"
 
 
 class FakeClock:
@@ -52,6 +54,7 @@ class FakeServer:
     Attributes:
         values: Device states that were ever set.
         presences: Presence states that were ever set.
+        kept: What the dialplan was told to keep, by name.
         refused: Devices whose writes are answered with 204 and do nothing, as `DEVICE_STATE()` does.
         statuses: Beginning of a path to the status that is answered in place of the right thing.
         without: Functions that are not loaded: reading them gives nothing.
@@ -65,6 +68,7 @@ class FakeServer:
         """Start with nothing known."""
         self.values: dict[str, str] = {}
         self.presences: dict[str, Presence] = {}
+        self.kept: dict[str, str] = {}
         self.refused: set[str] = set()
         self.statuses: dict[str, int] = {}
         self.without: set[str] = set()
@@ -170,6 +174,10 @@ class FakeServer:
             return
         kind, subtype, message, option = value.split(",")
         assert option == "e"
+        if match[2].startswith(KEPT):
+            assert (kind, subtype) == ("not_set", "")
+            self.kept[match[2].removeprefix(KEPT)] = b64decode(message).decode()
+            return
         self.presences[match[2]] = Presence(kind, b64decode(subtype).decode(), b64decode(message).decode())
 
     def _evaluate(self, variable: str) -> str:
@@ -183,6 +191,8 @@ class FakeServer:
         if match[1] == "DEVICE_STATE":
             return self.value(match[2])
         name, part, *_ = match[2].split(",")
+        if name.startswith(KEPT):
+            return b64encode(self.kept.get(name.removeprefix(KEPT), "").encode()).decode()
         presence = self.presences.get(name, NOT_SET)
         if part == "value":
             return presence.type
@@ -351,6 +361,11 @@ class World:
         """Name a user's devices."""
         return [self.layout.device(i, UserId(user)) for i in range(len(self.layout.kinds))]
 
+    def presence(self, user: str) -> Presence:
+        """Give the presence state that the server has for a user, with what is kept beside it."""
+        found = self.server.presences.get(f"CustomPresence:{user}", NOT_SET)
+        return replace(found, kept=self.server.kept.get(f"user-{user}", ""))
+
     def state(self, user: str = "100") -> str | None:
         """Tell the manual state."""
         manual = self.model.users[UserId(user)].manual
@@ -360,7 +375,7 @@ class World:
         """Tell whether every lamp and presence of every user equals the model, and the publisher knows it."""
         return self.publisher.idle and all(
             tuple(self.shown(user).values()) == self.desired(user)[0]
-            and self.server.presences.get(f"CustomPresence:{user}", NOT_SET) == self.desired(user)[1]
+            and self.presence(user) == self.desired(user)[1]
             and self.publisher.in_sync(user)
             for user in self.model.users
         )

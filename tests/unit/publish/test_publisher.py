@@ -760,3 +760,86 @@ def test_many_writes_are_read_back_at_once() -> None:
     assert world.is_right()
     reads = [request for request in world.server.requests[before:] if request.method == "GET"]
     assert len(reads) < 60
+
+
+# -- what the dialplan keeps about calls
+
+
+def test_treatment_is_kept_behind_the_lamps(world: World) -> None:
+    """Phones see a state first; what becomes of calls is no later than its confirmation."""
+    world.wish("100", "dnd")
+    requests, _ = world.server._urgent[0]
+    order = [dict(request.query).get("variable", request.path) for request in requests if request.method != "GET"]
+    assert order[0] == "DEVICE_STATE(Custom:presence-100)"
+    assert order[-1] == "PRESENCE_STATE(CustomPresence:_ap-user-100)"
+    world.run()
+    assert world.server.kept["user-100"] == "refuse^0^^do-not-disturb"
+    assert world.is_right()
+
+
+def test_treatment_that_stays_is_not_written_again(world: World) -> None:
+    """Away and brb ring, like available."""
+    for state in ("away", "brb", None):
+        world.wish("100", state)
+        world.run()
+    assert writes(world, "_ap-user-100") == ["not_set,,,e"]  # at the first connect, when nothing is known
+    assert world.is_right()
+
+
+def test_message_alone_writes_no_treatment(world: World) -> None:
+    """Each text is written where it differs."""
+    world.wish("100", "dnd")
+    world.run()
+    before = len(writes(world, "_ap-user-100"))
+    event = ev.ChangeAsked(world.clock.time(), 1, "100", Action.SET, "cli", "dnd", "back soon")
+    world.feed(event, urgent=True)
+    world.run()
+    assert world.presence("100") == Presence("dnd", "", "back soon", "refuse^0^^do-not-disturb")
+    assert len(writes(world, "_ap-user-100")) == before
+
+
+@pytest.mark.parametrize("count", [1, 60], ids=["blind", "through-the-reader"])
+def test_treatment_that_a_crash_brought_back_is_healed(count: int) -> None:
+    """AstDB may come back a second older than what was confirmed."""
+    users = [str(100 + i) for i in range(count)]
+    world = World(users)
+    world.connect()
+    world.wish("100", "dnd")
+    world.run()
+    world.restart_asterisk()
+    world.server.kept.update({"user-100": "", f"user-{users[-1]}": "voicemail^0^^digits/3"})
+    world.connect(restarted=True)
+    assert world.is_right()
+
+
+def test_many_users_with_right_treatments_are_not_written_again() -> None:
+    """They are read at connect, all in the same calls as the presence states."""
+    users = [str(100 + i) for i in range(60)]
+    world = World(users)
+    for user in users[:30]:
+        world.wish(user, "dnd")
+    world.connect()
+    world.disconnect()
+    world.server.requests.clear()
+    world.connect()
+    assert writes(world, "_ap-user") == []
+    assert world.is_right()
+
+
+def test_user_who_left_keeps_no_treatment(world: World) -> None:
+    """Nobody's calls are refused."""
+    world.wish("100", "dnd")
+    world.run()
+    del world.model.users[UserId("100")]
+    world.restart_daemon()
+    world.connect()
+    assert world.server.kept["user-100"] == ""
+
+
+def test_reset_lets_calls_ring(world: World) -> None:
+    """`reset` before uninstalling leaves nothing that refuses calls."""
+    world.wish("100", "dnd")
+    world.run()
+    world.feed(ev.ResetAsked(world.clock.time(), 1, "100", "cli"), urgent=True)
+    world.run()
+    assert world.server.kept["user-100"] == ""

@@ -96,7 +96,8 @@ def test_question_for_presences_keeps_the_limits() -> None:
     block = LONGEST[: lamps.PRESENCES_PER_CALL]
     request = lamps.read_presences("a" * 72 + "-reader", block)
     assert len(f"GET /ari/{request.path}?variable={quote_plus(dict(request.query)['variable'])} HTTP/1.1") <= HTTP_LINE
-    longest = len("unavailable,") + len(b64encode(b"x" * 40)) + 1 + len(b64encode(b"x" * 180)) + 1
+    kept = b"forward:0123456789012^1800000000^1300^custom/out-of-the-office|voicemail^1800000000^1700^digits/6"
+    longest = len("unavailable,") + sum(len(b64encode(text)) + 1 for text in (b"x" * 40, b"x" * 180, kept))
     assert longest * len(block) < VAR_BUF_SIZE
 
 
@@ -114,9 +115,10 @@ def test_answer_about_many_lamps_is_whole_or_nothing(text: str, count: int, valu
 
 
 def test_presences_come_back_as_they_were_written() -> None:
-    """Type, subtype and message survive the way there and back."""
-    answer = value_of("away,bHVuY2g=,YmFjaywgYXQgMg==,not_set,,")
-    assert lamps.presence_values(answer, 2) == [Presence("away", "lunch", "back, at 2"), Presence("not_set")]
+    """Type, subtype, message and what is kept about calls survive the way there and back."""
+    answer = value_of("away,bHVuY2g=,YmFjaywgYXQgMg==,cmVmdXNlXjBeXng=,not_set,,,")
+    first = Presence("away", "lunch", "back, at 2", "refuse^0^^x")
+    assert lamps.presence_values(answer, 2) == [first, Presence("not_set")]
 
 
 @pytest.mark.parametrize(
