@@ -214,6 +214,7 @@ bindport=8088
 
 #include "{dialplan}presence-codes.conf"
 #include "{dialplan}presence-hints.conf"
+#include "{dialplan}presence-treat.conf"
 
 ; in the context of the phones (context= in pjsip.conf):
 [internal]

@@ -18,6 +18,7 @@ LIST_BYTES = 800  # of one regular expression; 1,300 are read back of a presence
 TEXT_BYTES = 900
 
 _NO_NUMBER = re.compile(r"[^0-9A-Za-z+*#_.-]")
+_NOBODY = frozenset({"anonymous", "unavailable", "unknown", "restricted", "private", "asterisk"})
 NUMBER_LENGTH = 40
 
 
@@ -98,8 +99,12 @@ def emergency(rules: Rules) -> tuple[str, ...]:
 
 
 def caller_number(text: str) -> str:
-    """Give a caller's number as the dialplan takes it (`FILTER`); "" for a caller without one."""
-    return _NO_NUMBER.sub("", text)[:NUMBER_LENGTH]
+    """Give a caller's number as the dialplan takes it (`FILTER`); "" for a caller without one.
+
+    What stands in its place for callers who hide it would make all of them one caller.
+    """
+    number = _NO_NUMBER.sub("", text)[:NUMBER_LENGTH]
+    return "" if number.lower() in _NOBODY else number
 
 
 def is_listed(number: str, expressions: Iterable[str]) -> bool:

@@ -87,8 +87,9 @@ def _gets_through(model: Model, attempt: Attempt, at: float) -> str:
     number = caller_number(attempt.number)
     if number and is_listed(number, through(rules)):
         return "listed"
-    within = rules.repeat_within_s
-    if number and within is not None and attempt.tried_at is not None and int(attempt.tried_at) + within >= now:
+    within, last = rules.repeat_within_s, attempt.tried_at
+    # A call that comes back to a user in a circle of forwards is no second try.
+    if number and within is not None and last is not None and not attempt.forwards and int(last) + within >= now:
         return "repeat"
     return ""
 

@@ -164,8 +164,10 @@ def test_long_lists_are_divided_and_end_with_an_empty_text() -> None:
         ('"${}', ""),
         ("٣", ""),
         ("1" * 60, "1" * 40),
+        ("Anonymous", ""),
+        ("anonymous1", "anonymous1"),
     ],
-    ids=["spaces", "functions", "empty", "nothing-left", "other-digits", "long"],
+    ids=["spaces", "functions", "empty", "nothing-left", "other-digits", "long", "hidden", "somebody"],
 )
 def test_number_of_a_caller_is_filtered(text: str, number: str) -> None:
     """Nothing of it can end an argument, an expression or a key."""

@@ -105,8 +105,9 @@ def test_some_get_through_whatever_the_state(state: str, attempt: dict[str, obje
         {"emergency_at": AT - EMERGENCY_S},
         {"number": "555", "tried_at": AT - 181},
         {"tried_at": AT},
+        {"number": "555", "tried_at": AT, "forwards": 1},
     ],
-    ids=["other-number", "other-code", "hour-is-over", "too-late", "repeat-without-number"],
+    ids=["other-number", "other-code", "hour-is-over", "too-late", "repeat-without-number", "same-call-again"],
 )
 def test_others_do_not(attempt: dict[str, object]) -> None:
     """One digit, one second or one letter away."""

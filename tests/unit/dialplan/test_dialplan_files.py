@@ -94,7 +94,8 @@ def test_every_variable_is_a_global_or_set_before() -> None:
     """A variable that nobody sets is empty, and Asterisk says nothing."""
     text = "\n".join(line for name in FILES[1:] for line in lines(name))
     used = set(re.findall(r"\$\{(PRESENCE_\w+)\}", text)) | set(re.findall(r"PRESENCE_\w+_(?=\$\{)", text))
-    known = set(global_variables()) | set(re.findall(r"(?:[(,]|LOCAL\()_*(PRESENCE_\w+)\)?=", text)) | {"PRESENCE_USER"}
+    found = re.findall(r"(?:[(,]|LOCAL\()_*(PRESENCE_\w+)\)?=", text)
+    known = {*global_variables(), *found, "PRESENCE_USER"}
     tables = {re.sub(r"\d$", "", name) for name in known}
     assert {name for name in used - known if re.sub(r"\d$", "", name) not in tables} == set()  # 7 and 8 are the site's
 
@@ -158,7 +159,9 @@ def test_treatment_reads_the_names_that_the_daemon_writes() -> None:
     assert names == {
         name
         for each in set(re.findall(r"CustomPresence:_ap-[^,]*", text))
-        for name in expand(each, {"${ARG1}": ("through", "emergency"), "${PRESENCE_N}": ("",), "${PRESENCE_FOR}": ("",)})
+        for name in expand(
+            each, {"${ARG1}": ("through", "emergency"), "${PRESENCE_N}": ("",), "${PRESENCE_FOR}": ("",)}
+        )
     }
     assert not is_user_id("_ap-user-100")
 
