@@ -14,7 +14,7 @@ from ari_presence.core.timers import clock_text
 from ari_presence.core.userstate import AVAILABLE, Entry, Layer, StateTable
 
 RING = "ring"
-LIST_BYTES = 800  # of one regular expression; 1,300 are read back of a presence state, in base64
+LIST_BYTES = 800  # of one text; 1,300 are read back of a presence state, in base64
 TEXT_BYTES = 900
 
 _NO_NUMBER = re.compile(r"[^0-9A-Za-z+*#_.-]")
@@ -82,20 +82,20 @@ def site_texts(rules: Rules) -> Iterator[tuple[str, str]]:
     for name, texts in (("through", through(rules)), ("emergency", emergency(rules))):
         for number, text in enumerate((*texts, ""), 1):
             yield f"{name}-{number}", text
-    yield "repeat", "" if rules.repeat_within_s is None else str(rules.repeat_within_s)
-    yield "override", rules.override_code
+    within = "" if rules.repeat_within_s is None else str(rules.repeat_within_s)
+    yield "site", f"{within}^{rules.override_code}"
 
 
 @lru_cache(maxsize=4)
 def through(rules: Rules) -> tuple[str, ...]:
-    """Give regular expressions of the callers who get through: VIPs and emergency numbers."""
-    return tuple(_expressions([*map(_wildcard, rules.vip), *map(_literal, rules.emergency)]))
+    """Give the callers who get through, VIPs and emergency numbers, as alternatives of regular expressions."""
+    return tuple(_texts([*map(_wildcard, rules.vip), *map(_literal, rules.emergency)]))
 
 
 @lru_cache(maxsize=4)
 def emergency(rules: Rules) -> tuple[str, ...]:
-    """Give regular expressions of the emergency numbers."""
-    return tuple(_expressions(map(_literal, rules.emergency)))
+    """Give the emergency numbers as alternatives of regular expressions."""
+    return tuple(_texts(map(_literal, rules.emergency)))
 
 
 def caller_number(text: str) -> str:
@@ -107,9 +107,9 @@ def caller_number(text: str) -> str:
     return "" if number.lower() in _NOBODY else number
 
 
-def is_listed(number: str, expressions: Iterable[str]) -> bool:
+def is_listed(number: str, texts: Iterable[str]) -> bool:
     """Tell whether a number that `caller_number` gave is in a list."""
-    return any(re.search(expression, number) for expression in expressions)
+    return any(re.fullmatch(text, number) for text in texts)
 
 
 def _literal(number: str) -> str:
@@ -120,13 +120,13 @@ def _wildcard(number: str) -> str:
     return re.sub(r"[.+]", r"[\g<0>]", number).replace("*", ".*").replace("?", ".")
 
 
-def _expressions(parts: Iterable[str]) -> Iterator[str]:
-    """Join alternatives into few expressions, POSIX and Python alike (`REGEX()` in `func_strings.c`)."""
-    some: list[str] = []
+def _texts(parts: Iterable[str]) -> Iterator[str]:
+    """Join alternatives into few texts, POSIX and Python alike (`REGEX()` in `func_strings.c`)."""
+    text = ""
     for part in parts:
-        if some and len("|".join([*some, part])) > LIST_BYTES:
-            yield f"^({'|'.join(some)})$"
-            some = []
-        some.append(part)
-    if some:
-        yield f"^({'|'.join(some)})$"
+        if text and len(text) + 1 + len(part) > LIST_BYTES:
+            yield text
+            text = ""
+        text = f"{text}|{part}" if text else part
+    if text:
+        yield text

@@ -33,7 +33,7 @@ exten => run,1,Set(CALLERID(num)=${CASE_NUMBER})
  same => n,Gosub(presence-treat,s,1(${CASE_USER}))
  same => n,Set(GLOBAL(ANSWER_${CASE})=${PRESENCE_TREATMENT})
  same => n,Set(GLOBAL(TRIED_${CASE})=${DB(presence-tried/${CASE_USER})}.)
- same => n,Set(GLOBAL(LEFT_${CASE})=${PRESENCE_ROW}${PRESENCE_KEPT}${PRESENCE_CALLER}.)
+ same => n,Set(GLOBAL(LEFT_${CASE})=${PRESENCE_THEN}${PRESENCE_KEPT}${PRESENCE_CALLER}.)
 exten => wait,1,Wait(5)
 """
 CHANGES = {"brb": "forward:0301234", "on-call": "voicemail", "offline": "forward:*9"}

@@ -22,7 +22,7 @@ Write = tuple[str, str, dict[str, str]]
 
 
 def state_writes(users: Sequence[str], *, on: bool) -> list[Write]:
-    """Make what the daemon writes for each user when do not disturb begins or ends: four lamps, in its order."""
+    """Make what the daemon writes for each user when do not disturb begins or ends: four lamps and a text, in its order."""
     return [write for user in users for write in _user_writes(f"x{user}", on=on)]
 
 
@@ -33,6 +33,8 @@ def _user_writes(user: str, *, on: bool) -> Iterator[Write]:
     yield "PUT", f"deviceStates/Stasis:presence-{user}", {"deviceState": value[1]}
     yield variable(f"DEVICE_STATE(Custom:dnd-{user})", value[2])
     yield variable(f"PRESENCE_STATE(CustomPresence:{user})", f"{value[3]},{empty},{empty},e")
+    kept = b64encode(b"refuse^0^^do-not-disturb").decode() if on else empty
+    yield variable(f"PRESENCE_STATE(CustomPresence:_ap-user-{user})", f"not_set,,{kept},e")
 
 
 def variable(function: str, value: str) -> Write:

@@ -2,7 +2,7 @@
 
     make bench                     about ten minutes, most of it with 10,000 users
     make bench ARGS=--quick        smaller counts, about two minutes
-    make bench ARGS="--only dial"  some parts only: dial, write, reconnect, agi, calls, schedule,
+    make bench ARGS="--only dial"  some parts only: dial, treat, write, reconnect, agi, calls, schedule,
                                    calendars, scale
 
 The exit code says whether everything could be measured, never whether it was fast enough.
@@ -23,6 +23,7 @@ import calendars
 import calls
 import dialling
 import scale
+import treating
 import writing
 from table import Row, show
 
@@ -46,16 +47,22 @@ class Counts:
     calls_s: float
     calendars: int
     agi_s: float
+    treated: int
+    kept: int
 
 
-FULL = Counts(200, 100, 1500, 10_000, 30, 1000, 200, 1000, 60, 1000, 20)
-QUICK = Counts(40, 20, 300, 1000, 5, 300, 100, 200, 10, 100, 5)
+FULL = Counts(200, 100, 1500, 10_000, 30, 1000, 200, 1000, 60, 1000, 20, 200, 5000)
+QUICK = Counts(40, 20, 300, 1000, 5, 300, 100, 200, 10, 100, 5, 40, 1000)
 
 
 def parts(counts: Counts) -> dict[str, list[Callable[[], Iterator[Row]]]]:
     """Give what can be measured, by name."""
     return {
         "dial": [lambda: dialling.measure(22, counts.dials22), lambda: dialling.measure(16, counts.dials16)],
+        "treat": [
+            lambda: treating.measure(22, counts.treated, counts.kept),
+            lambda: treating.measure(16, counts.treated, counts.kept),
+        ],
         "write": [lambda: writing.measure(counts.writers)],
         "reconnect": [
             lambda: scale.reconnect(22, counts.reconnect22),

@@ -14,8 +14,8 @@ from table import Row, compared
 from private_asterisk import PrivateAsterisk
 from private_asterisk.presence import Daemon
 
-LAMPS = 4
-"""Written for each user: the two main lamps, the state's own, and the presence state."""
+LAMPS = 5
+"""Written for each user: the two main lamps, the state's own, the presence state, and what becomes of calls."""
 ROUNDS = 3
 CLIENTS = 8
 
