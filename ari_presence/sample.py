@@ -164,11 +164,11 @@ password_file = {password_file}
 #parked_alert = "2m"
 
 [treatment]
-# Callers who always get through: a convenience, caller ID can be forged.
+# Callers who always get through, * for anything, ? for one character: a convenience, caller ID can be forged.
 #vip = ["0170555*"]
 # Callers who get through; dialling one lets every call-back through for an hour.
 #emergency = ["112", "911"]
-# Dialled before the number, gets through; "" turns it off.
+# Dialled before the number, gets through; equal to PRESENCE_OVERRIDE in the dialplan; "" turns it off.
 #override_code = "*86"
 # The second call within this time gets through; "" turns it off.
 #repeat_within = "3m"
