@@ -355,14 +355,12 @@ class Publisher:
         devices: list[str] = []
         for user in users:
             vector, presence = self._desired(user)
-            changes = plan(vector, self._shown.get(user, self._layout.off))
-            old = self.presences.get(user)
-            new = presence if old != presence else None
-            if not changes and new is None:
+            changes, old = plan(vector, self._shown.get(user, self._layout.off)), self.presences.get(user)
+            if not changes and presence == old:
                 self._failed.forget(user)
                 self._host.settled(user)
                 continue
-            write = self._writing[user] = Write(user, changes, new, old)
+            write = self._writing[user] = Write(user, changes, presence, old)
             requests += write.requests(self._layout)
             devices += write.devices(self._layout)
         if not (written := [user for user in users if user in self._writing]):

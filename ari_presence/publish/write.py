@@ -28,7 +28,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Changes of one user's lamps, and the new presence state if it differs from `before` (None: not known)."""
+    """Changes of one user's lamps, and the presence state that is wanted instead of `before` (None: not known)."""
 
     user: UserId
     changes: tuple[Change, ...]
@@ -48,14 +48,14 @@ class Write:
 
     def presence_requests(self) -> list[Request]:
         """Make the requests for the presence state and what is kept."""
-        new, old = self.presence, self.before
+        new, old, requests = self.presence, self.before, []
         if new is None:
             return []
-        is_other = old is None or (new.type, new.subtype, new.message) != (old.type, old.subtype, old.message)
-        requests = [lamps.write_presence(self.user, new)] if is_other else []
-        return (
-            requests if old is not None and new.kept == old.kept else [*requests, lamps.write_kept(self.user, new.kept)]
-        )
+        if old is None or (new.type, new.subtype, new.message) != (old.type, old.subtype, old.message):
+            requests.append(lamps.write_presence(self.user, new))
+        if old is None or new.kept != old.kept:
+            requests.append(lamps.write_kept(self.user, new.kept))
+        return requests
 
     def judge(self, layout: Layout, values: Sequence[DeviceState | None]) -> Outcome:
         """Compare with what the lamps were read to show (None: refused or not read)."""
