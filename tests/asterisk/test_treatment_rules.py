@@ -30,7 +30,7 @@ ASK = """
 exten => run,1,Set(CALLERID(num)=${CASE_NUMBER})
  same => n,Set(DB(presence-tried/${CASE_USER})=${CASE_TRIED})
  same => n,Set(DB(presence-emergency/${CASE_USER})=${CASE_EMERGENCY})
- same => n,Gosub(presence-treat,s,1(${CASE_USER}))
+ same => n,Gosub(presence-treat,s,1(${CASE_SPELLED}))
  same => n,Set(GLOBAL(ANSWER_${CASE})=${PRESENCE_TREATMENT})
  same => n,Set(GLOBAL(TRIED_${CASE})=${DB(presence-tried/${CASE_USER})}.)
  same => n,Set(GLOBAL(LEFT_${CASE})=${PRESENCE_THEN}${PRESENCE_KEPT}${PRESENCE_CALLER}.)
@@ -110,7 +110,7 @@ class Desk:
     def ask(self, case: Case) -> tuple[str, str, str]:
         """Write what the daemon would, call, and give the dialplan's answer, the model's, and the tries that are kept."""
         number = str(next(self._numbers))
-        user, now = UserId(f"u{number}"), time.time()
+        user, now = UserId(f"u{number}.x-y_z"), time.time()
         model = Model(Settings(TABLE, LAYOUT, rules=RULES))
         person = model.users[user] = User(user, UserSettings(), now)
         for layer, (state, end) in case.layers.items():
@@ -123,6 +123,7 @@ class Desk:
         variables = {
             "CASE": number,
             "CASE_USER": user,
+            "CASE_SPELLED": user.upper(),
             "CASE_NUMBER": case.number,
             "CASE_TRIED": tried,
             "CASE_EMERGENCY": "" if case.emergency is None else str(int(now + case.emergency)),
