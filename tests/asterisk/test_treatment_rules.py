@@ -40,13 +40,13 @@ CHANGES = {"brb": "forward:0301234", "on-call": "voicemail", "offline": "forward
 TABLE = StateTable(replace(state, treatment=CHANGES[state.id]) if state.id in CHANGES else state for state in BUILTIN)
 LAYOUT = LampLayout(TABLE)
 RULES = Rules(
-    vip=("0170555*", "+49?1", *(f"08{number:07}" for number in range(200))),
+    vip=("0170555*", "+49?1", "a.b-?_d", *(f"08{number:07}" for number in range(200))),
     emergency=("112", "*911"),
     override_code="*86",
     repeat_within_s=180,
 )
 NUMBERS = ["0170555", "01705551", "0170556", "+4971", "4971", "112", "*911", "1911", "555", "080000199", "080000200"]
-NUMBERS += ["", "Anonymous", "anonymous", "+49 (71", '5"55', "${EPOCH}", "5&5,5)", "5=5:5!5", "a" * 50]
+NUMBERS += ["", "Anonymous", "anonymous", "+49 (71", '5"55', "${EPOCH}", "5&5,5)", "5=5:5!5", "a.b-c_d", "a" * 50]
 MARGIN_S = 20  # no case may turn while it is being asked
 ends = st.sampled_from([None, -7200, -MARGIN_S, MARGIN_S, 7200])
 names = {
@@ -210,6 +210,7 @@ def desk(request: pytest.FixtureRequest, tree_of: Callable[[int], Tree]) -> Iter
 @example(Case({Layer.MANUAL: ("brb", MARGIN_S)}, forwards=3))
 @example(Case(DND, number="080000199"))
 @example(Case(DND, number="080000200"))
+@example(Case(DND, number="a.b-c_d"))
 @example(Case(DND, number="*911"))
 @example(Case(DND, override="*86"))
 @example(Case(DND, override="*87"))
