@@ -241,8 +241,7 @@ class Engine:
         self._apply(event)
         for server in self.servers.values():
             if server.up:
-                server.keep(event.settings.rules)
-                server.callers.check_sounds(event.settings)
+                server.take(event.settings)
 
     def stop_following_calls(self) -> bool:
         """Take all calls for over, before the daemon ends; tell whether a lamp has to change for it."""
@@ -322,8 +321,7 @@ class Engine:
         server.lines = None
         server.publisher.link_up(self.model.users, restarted=restarted, over_websocket=event.over_websocket)
         server.groups.link_up(self.groups.names(), restarted=restarted, over_websocket=event.over_websocket)
-        server.keep(self.model.settings.rules)
-        server.callers.check_sounds(self.model.settings)
+        server.take(self.model.settings)
         server.callers.adopt(event.callers)
         server.pump()
         self.followers.link_up(event.pbx)

@@ -7,7 +7,8 @@ from typing import Protocol
 from ari_presence.ari.wire import Request
 from ari_presence.callers import Callers
 from ari_presence.core.devstate import DeviceState
-from ari_presence.core.kept import Rules, site_texts
+from ari_presence.core.kept import site_texts
+from ari_presence.core.model import Settings
 from ari_presence.publish.host import Answer
 from ari_presence.publish.publisher import Publisher
 from ari_presence.publish.requests import write_kept_of_site
@@ -69,9 +70,10 @@ class Server:
         self.publisher.pump()
         self.groups.pump()
 
-    def keep(self, rules: Rules) -> None:
-        """Have the dialplan know who gets through in spite of a state, whether or not it does already."""
-        self.link.submit([write_kept_of_site(*text) for text in site_texts(rules)], lambda _: None)
+    def take(self, settings: Settings) -> None:
+        """Have the dialplan know who gets through in spite of a state, known or not, and look for the sounds."""
+        self.link.submit([write_kept_of_site(*text) for text in site_texts(settings.rules)], lambda _: None)
+        self.callers.check_sounds(settings)
 
     def next_deadline(self) -> float | None:
         """Tell when `pump` has something to do of its own accord, monotonic."""
