@@ -7,6 +7,7 @@ In the engine's turn alone. Times are monotonic seconds.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from math import inf
 from typing import Protocol
@@ -107,7 +108,7 @@ class PresenceWatch:
         found = _presence(rows[0], "state", "presencemessage")
         if found != known:
             publisher = self._engine.servers[pbx].publisher
-            publisher.presences[user] = found
+            publisher.presences[user] = replace(found, kept=publisher.presences[user].kept)  # AMI tells nothing of that
             publisher.touch([user])
             self._engine.adopt_presence(user, found, pbx)
             publisher.pump()

@@ -94,6 +94,18 @@ def test_presence_that_means_nothing_new_is_written_back() -> None:
     assert world.lamps.is_right()
 
 
+def test_presence_that_ends_a_state_lets_calls_ring_again() -> None:
+    """What the dialplan keeps about calls is not told by AMI, and is put right all the same."""
+    world = World()
+    world.lamps.wish("100", "dnd")
+    world.lamps.run()
+    assert world.lamps.server.kept["user-100"] != ""
+    world.write(Presence("available"))
+    world.quiet()
+    assert (world.lamps.state("100"), world.lamps.server.kept["user-100"]) == (None, "")
+    assert world.lamps.is_right()
+
+
 def test_echo_of_our_own_is_none() -> None:
     """It is what we know to be there."""
     world = World()
