@@ -16,6 +16,7 @@ from ari_presence.core.names import StateId, UserId
 from ari_presence.core.people import appear
 from ari_presence.core.rights import may
 from ari_presence.core.timers import next_time_of_day
+from ari_presence.core.treatment import Attempt, treatment_of
 from ari_presence.core.userstate import AVAILABLE
 from ari_presence.errors import Refused
 
@@ -51,7 +52,7 @@ def carry_out(model: Model, intent: Intent, asked: Asked, out: Outcome) -> Said:
     whom = _target(model, who, intent)
     if intent.action in _ASKING:
         media = () if intent.action is Action.TREAT else _reminder(model, who, asked.at) + _spoken(model, whom)
-        return _said(model, whom, media, waits=False)
+        return _said(model, whom, media, asked.at, waits=False)
     if who is None:  # no intent that changes anything is anybody's
         raise Refused("who asks is not known", code="no-user")
     if intent.state is not None and intent.state not in states.by_id:
@@ -66,7 +67,7 @@ def carry_out(model: Model, intent: Intent, asked: Asked, out: Outcome) -> Said:
             until = next_time_of_day(intent.until, asked.at, whom.settings.zone)
         entry = make_entry(model, intent.state, source, asked.at, until)
     wanted = change_manual(model, whom, intent.action, entry, asked.at, source, asked.request, out)
-    return _said(model, whom, reminder + _confirmation(model, whom, intent, wanted), waits=True)
+    return _said(model, whom, reminder + _confirmation(model, whom, intent, wanted), asked.at, waits=True)
 
 
 def note_refusal(
@@ -105,14 +106,9 @@ def _target(model: Model, who: User | None, intent: Intent) -> User:
     return user
 
 
-def _said(model: Model, user: User, media: tuple[str, ...], *, waits: bool) -> Said:
+def _said(model: Model, user: User, media: tuple[str, ...], at: float, *, waits: bool) -> Said:
     _, entry, state = user.effective(model.settings.states)
-    return Said(user.id, media, waits, state.id, entry.until, treatment(model, user))
-
-
-def treatment(model: Model, user: User) -> str:
-    """Say what happens to a call to this user: `ring`, `refuse`, `voicemail` or `forward:<number>`."""
-    return user.effective(model.settings.states)[2].treatment
+    return Said(user.id, media, waits, state.id, entry.until, treatment_of(model, user, Attempt(), at).what)
 
 
 def sounds(names: Iterable[str]) -> tuple[str, ...]:

@@ -17,7 +17,8 @@ from ari_presence.core.userstate import BUILTIN
 ROOT = Path(__file__).resolve().parents[3]
 DIALPLAN = ROOT / "dialplan"
 UNIT = ROOT / "contrib" / "systemd" / "ari-presence.service"
-FILES = ["presence-globals.conf", "presence-codes.conf", "presence-codes-agi.conf", "presence-hints.conf", "presence-treat.conf"]
+FILES = ["presence-globals.conf", "presence-codes.conf", "presence-codes-agi.conf", "presence-hints.conf"]
+FILES += ["presence-treat.conf"]
 FORMS = {"presence-codes": "presence-run", "presence-codes-agi": "presence-run-agi"}
 STATES = {1: "away", 2: "dnd", 3: "lunch", 4: "meeting", 5: "brb", 6: "out"}
 LAMPS = {0: "INVALID", 1: "ONHOLD", 2: "BUSY", 3: "ONHOLD", 4: "BUSY", 5: "ONHOLD", 6: "ONHOLD"}
