@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 WINDOW = 64  # requests in flight: a busy reader must not leave Asterisk idle, a frozen server's socket must not fill
 URGENT_WINDOW = 2 * WINDOW  # urgent ones do not wait for room
+NARROW_WINDOW = 16  # while urgent ones meet others: what is in flight, about 0.1 ms each, is what they wait for
+NARROW_S = 5.0
 
 Done = Callable[[list[Response] | None], None]
 
@@ -86,10 +88,13 @@ class WebSocketPipeline:
         self._flying: deque[tuple[str, float, Group]] = deque()
         self._count = 0
         self._closed = False
+        self._narrow_until = 0.0
 
     def submit(self, group: Group, *, urgent: bool) -> None:
         """Queue a group and send what the window allows."""
         with self._lock:
+            if urgent and len(self._flying) > NARROW_WINDOW:
+                self._narrow_until = time.monotonic() + NARROW_S
             if not self._closed:
                 self._lanes.put(group, urgent=urgent)
                 self._fill()
@@ -111,7 +116,7 @@ class WebSocketPipeline:
                 raise AriConnectionError(f"unexpected answer to request {request_id[:20]}")
             group = self._flying.popleft()[2]
             group.responses.append(response)
-            if len(self._flying) <= WINDOW // 2:
+            if len(self._flying) <= self._window() // 2:
                 self._fill()
         if len(group.responses) == len(group.requests):
             group.done(group.responses)
@@ -130,11 +135,14 @@ class WebSocketPipeline:
         for group in {id(group): group for group in failed}.values():
             group.done(None)
 
+    def _window(self) -> int:
+        return NARROW_WINDOW if self._narrow_until and time.monotonic() < self._narrow_until else WINDOW
+
     def _fill(self) -> None:
         """Send while the window has room; the lock is held."""
-        now = time.monotonic()
+        now, window = time.monotonic(), self._window()
         frames = []
-        while self._lanes and len(self._flying) < (URGENT_WINDOW if self._lanes.urgent else WINDOW):
+        while self._lanes and len(self._flying) < (URGENT_WINDOW if self._lanes.urgent else window):
             group, request = self._lanes.next()
             self._count += 1
             request_id = str(self._count)

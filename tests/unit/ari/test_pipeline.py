@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ari_presence.ari.pipeline import URGENT_WINDOW, WINDOW, Done, Group, HttpPipeline, WebSocketPipeline
+from ari_presence.ari.pipeline import NARROW_WINDOW, URGENT_WINDOW, WINDOW, Done, Group, HttpPipeline, WebSocketPipeline
 from ari_presence.ari.rest import Rest
 from ari_presence.ari.wire import Request, Response
 from ari_presence.errors import AriConnectionError
@@ -127,6 +127,20 @@ def test_window_limits_what_is_in_flight(wire: Wire, answers: Answers) -> None:
     assert wire.is_silent()
     pipeline.answered(ids[WINDOW // 2 - 1], OK)
     assert wire.paths(WINDOW // 2) == names[WINDOW : WINDOW + WINDOW // 2]
+    assert wire.is_silent()
+
+
+def test_window_is_narrow_once_an_urgent_request_has_met_others(wire: Wire, answers: Answers) -> None:
+    """A dialled code waits for what is in flight, so that while people dial less of it is."""
+    pipeline = WebSocketPipeline(wire.web)
+    pipeline.submit(Group(_requests(*(f"r{i}" for i in range(WINDOW * 2))), answers.of("bulk")), urgent=False)
+    ids = [wire.read()[0] for _ in range(WINDOW)]
+    pipeline.submit(Group(_requests("code"), answers.of("code")), urgent=True)
+    ids.append(wire.read()[0])
+    for request_id in ids[: -NARROW_WINDOW // 2]:
+        assert wire.is_silent()
+        pipeline.answered(request_id, OK)
+    assert len(wire.paths(NARROW_WINDOW // 2)) == NARROW_WINDOW // 2
     assert wire.is_silent()
 
 
