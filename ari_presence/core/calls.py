@@ -29,6 +29,7 @@ LIST_PATIENCE_S = 30.0
 SOMEBODY = "?"
 SEARCHED = 24  # channels that are looked at to find out who talks with whom; in larger rooms only the room counts
 PEOPLE_OF_CONFERENCE = 3
+CODES_AWAITED = 50  # an AGI peer can come before the channel's first event, by a few ms
 
 Lines = set[str]
 
@@ -167,6 +168,7 @@ class Calls:
         self._suspected = inf  # when to ask because of something that nobody can tell from events
         self._all_asked = 0.0  # when lines that nobody doubts were asked about last
         self._turn = 0  # which of them come first the next time, where there are too many
+        self._codes: dict[str, str] = {}  # id to name of channels that dial a code and were not introduced yet
 
     # --- what happens -------------------------------------------------------------------------------------------
 
@@ -278,6 +280,12 @@ class Calls:
             return set()
         channel.dials_code = True
         return self._around(channel)
+
+    def awaits_code(self, id_: str, name: str) -> None:
+        """Take the same of a channel that was not introduced yet, if there is one: who says so may be wrong."""
+        self._codes[id_] = name
+        if len(self._codes) > CODES_AWAITED:
+            del self._codes[next(iter(self._codes))]
 
     def reported(self, line: str, state: DeviceState) -> Lines:
         """Take what Asterisk says of a line."""
@@ -550,6 +558,8 @@ class Calls:
         channel = _Channel(info.id, "", None, None, info.state, info.created or at, info.caller, info.connected)
         self.channels[info.id] = channel
         self._index(channel, info.name)
+        if self._codes and self._codes.pop(info.id, None) == info.name:
+            channel.dials_code = True
         return channel, True
 
     def _update(self, channel: _Channel, info: ChannelInfo, at: float) -> None:

@@ -37,10 +37,15 @@ def on_code(model: Model, event: ev.CodeDialled, out: Outcome) -> None:
 
 
 def on_agi(model: Model, event: ev.AgiAsked, out: Outcome) -> None:
-    """Take that we serve a caller over AGI; a call that is treated is a call, and a channel that is not known is nobody's."""
-    for pbx, calls in model.calls.items():
+    """Take that we serve a caller over AGI, on whichever server; a call that is treated is a call."""
+    if event.intent.action is Action.TREAT:
+        return
+    for pbx in model.settings.pbxs:
+        calls = calls_of(model, pbx)
         channel = calls.channels.get(event.channel)
-        if channel is not None and channel.name == event.name and event.intent.action is not Action.TREAT:
+        if channel is None:
+            calls.awaits_code(event.channel, event.name)
+        elif channel.name == event.name:
             _follow(model, pbx, calls.dials_code(event.channel, event.name, event.at), event.at, out)
 
 

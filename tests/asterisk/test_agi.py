@@ -334,11 +334,11 @@ def test_frozen_daemon_does_not_carry_out_what_a_caller_who_has_gone_dialled(
         daemon.send(signal.SIGSTOP)
         try:
             call = phones["100"].dial("*78")
-            assert wait_until(lambda: "AGI" in staffed.cli("core show channels"), 5), staffed.cli(
-                "core show channels concise"
-            )
+            assert wait_until(lambda: unread(daemon.agi_port) > 0, 5), staffed.cli("core show channels concise")
+            environment = unread(daemon.agi_port)
             call.hangup()
             call.wait_ended()
+            assert wait_until(lambda: unread(daemon.agi_port) > environment, 5), "Asterisk does not say HANGUP"
         finally:
             daemon.send(signal.SIGCONT)
         daemon.wait_logged("agi caller gone before the claim")

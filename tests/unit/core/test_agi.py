@@ -9,7 +9,7 @@ import pytest
 
 from ari_presence.core import events as ev
 from ari_presence.core.agi import parse_path
-from ari_presence.core.calls import ChannelInfo
+from ari_presence.core.calls import CODES_AWAITED, ChannelInfo
 from ari_presence.core.change import Outcome
 from ari_presence.core.commands import Note, Play, Refuse, Save, Tell, Track
 from ari_presence.core.features import Action, Intent
@@ -230,6 +230,32 @@ def test_channel_that_sets_a_state_is_no_call(model: Model, path: str, name: str
     assert model.users[ALICE].entries[Layer.CALLS].state == ON_CALL
     ask(model, path, name)
     assert (Layer.CALLS in model.users[ALICE].entries) is is_call
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "is_call"),
+    [
+        ("set/lunch", "PJSIP/100-0000001f", False),
+        ("treat/100", "PJSIP/100-0000001f", True),
+        ("set/lunch", "PJSIP/102-0000001f", True),
+    ],
+    ids=["change", "call that is treated", "another channel's name"],
+)
+def test_channel_that_is_introduced_behind_its_code_is_no_call_either(
+    model: Model, path: str, name: str, is_call: bool
+) -> None:
+    """AGI and ARI are two connections: which comes first is chance."""
+    ask(model, path, name)
+    reduce(model, ev.ChannelSeen(AT, "hq", ChannelInfo("ch1", "PJSIP/100-0000001f", "Up", ("100", ""), ("", ""))))
+    assert (Layer.CALLS in model.users[ALICE].entries) is is_call
+
+
+def test_channels_that_never_come_are_forgotten(model: Model) -> None:
+    """Whoever may connect over AGI may name any channel."""
+    for number in range(CODES_AWAITED + 5):
+        ask(model, "set/lunch", channel=f"x{number}")
+    assert len(model.calls["hq"]._codes) == CODES_AWAITED
+    assert model.calls["hq"].channels == {}
 
 
 def test_time_of_day_is_that_of_who_is_set(model: Model) -> None:
