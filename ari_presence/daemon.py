@@ -37,6 +37,7 @@ from ari_presence.freepbxkeys import FreepbxKeys
 from ari_presence.http.app import create_app
 from ari_presence.http.server import HttpServer
 from ari_presence.log import configure_logging
+from ari_presence.memory import give_back, use_one_heap
 from ari_presence.service import AgiDesk, DaemonService
 from ari_presence.store.base import Change, Stored
 from ari_presence.store.sqlite import FILE_NAME, SqliteStore
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 EXIT_CONFIG = 2
 EXIT_REPLACED = 4
 PRUNE_EVERY_S = 3600.0
+TRIM_EVERY_S = 10.0
 SIGNAL_S = 1.0  # a signal that comes just before a wait does not end it: Python handles it behind the wait
 LAMPS_DOWN_S = 3.0
 LOOK_S = 0.02
@@ -69,6 +71,7 @@ def run(config_path: Path, environ: Mapping[str, str]) -> int:
     """
     with suppress(ValueError):  # not in the main thread: only tests do that
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
+    use_one_heap()
     configure_logging(sys.stderr)
     sys.setswitchinterval(SWITCH_S)
     config = load_config(config_path, environ)
@@ -190,11 +193,15 @@ class _Daemon:
             signal.signal(number, lambda *_: self._ended.set())
         signal.signal(signal.SIGHUP, self._on_hangup)
         notify(self._environ, "READY=1")
-        due = time.monotonic()
+        prune = trim = time.monotonic()
         while not self._ended.wait(SIGNAL_S):
-            if time.monotonic() >= due:
-                due = time.monotonic() + PRUNE_EVERY_S
+            now = time.monotonic()
+            if now >= prune:
+                prune = now + PRUNE_EVERY_S
                 self._prune()
+            if now >= trim:
+                trim = now + TRIM_EVERY_S
+                give_back()
         notify(self._environ, "STOPPING=1")
         self._put_lamps_down()
         return self._exit_code

@@ -33,6 +33,7 @@ LAYERS = {
     "ari_presence.unserved": ("config",),
     "ari_presence.grouplamps": ("ari.wire", "core", "errors", "publish"),
     "ari_presence.log": ("errors",),
+    "ari_presence.memory": (),
     "ari_presence.sample": ("core", "errors"),
     "ari_presence.config_schedule": ("config_errors", "config_section", "config_values", "core", "errors"),
     "ari_presence.calendars": ("core", "errors"),
