@@ -1,6 +1,6 @@
 # Everything runs from .venv; the files of Asterisk and the SIP clients live in the user's cache folder.
 PYTHON ?= python3
-WORKERS ?= 2
+WORKERS ?= 4
 ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -31,7 +31,7 @@ trees: venv ## fetch Asterisk 22 and 16, sipp and baresip (once, no root)
 	@$(RUN) -m private_asterisk
 
 test: lint trees ## everything, on real servers; fails where Asterisk 22 cannot be had
-	ARI_PRESENCE_REQUIRE=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	ARI_PRESENCE_REQUIRE=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: venv ## ruff and mypy
 	$(BIN)/ruff check .
