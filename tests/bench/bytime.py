@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from itertools import cycle, islice
 
 from raw import Write, pipelined, variable
+from scale import subscribed_s
 from table import Row, amount, compared
 
 from private_asterisk import PrivateAsterisk, SipPhone, wait_until
@@ -88,6 +89,7 @@ def measure(count: int) -> Iterator[Row]:
         with daemon:
             daemon.wait_ready(TIMEOUT_S)
             dialler = Dialler(server, stack)
+            subscribed_s(server)  # the reference is a daemon with nothing to do
             normal = [dialler.dial() for _ in range(NORMAL_DIALS)]
             rounds = [_edge(server, daemon, dialler, users, inside=inside, dials=dials) for inside, dials in ROUNDS]
         floors = [pipelined(server, floor_writes(users, inside=inside)) for inside in (True, False)]

@@ -123,8 +123,8 @@ def measure(count: int, idle_s: float) -> Iterator[Row]:
 
 def _idle(server: PrivateAsterisk, daemon: Daemon, count: int, idle_s: float) -> Iterator[Row]:
     """Watch the processor time of the daemon once its background calls are done: lamps are subscribed at leisure."""
-    subscribed_s = _subscribed_s(server)
-    took = f"{subscribed_s:.0f} s after all lamps right" if subscribed_s is not None else f"not in {SUBSCRIBE_S:.0f} s"
+    after_s = subscribed_s(server)
+    took = f"{after_s:.0f} s after all lamps right" if after_s is not None else f"not in {SUBSCRIBE_S:.0f} s"
     yield Row(f"{count:,} users: every lamp subscribed", took)
     before, began = daemon.cpu_s(), time.monotonic()
     wait_until(lambda: False, idle_s, every_s=idle_s)
@@ -132,7 +132,7 @@ def _idle(server: PrivateAsterisk, daemon: Daemon, count: int, idle_s: float) ->
     yield limited(f"{count:,} users, idle for {idle_s:.0f} s", percent, IDLE_PERCENT, unit="% of a core")
 
 
-def _subscribed_s(server: PrivateAsterisk) -> float | None:
+def subscribed_s(server: PrivateAsterisk) -> float | None:
     """Wait until the application's subscriptions grow no more; seconds until then, None if they still grow."""
     began = grown = time.monotonic()
     known = -1
