@@ -17,7 +17,6 @@ from ari_presence.core.people import appear
 from ari_presence.core.rights import may
 from ari_presence.core.timers import next_time_of_day
 from ari_presence.core.treatment import Attempt, treatment_of
-from ari_presence.core.userstate import AVAILABLE
 from ari_presence.errors import Refused
 
 _ASKING = (Action.SAY, Action.TREAT)
@@ -60,14 +59,17 @@ def carry_out(model: Model, intent: Intent, asked: Asked, out: Outcome) -> Said:
     may(model.settings, who, whom, intent.state, asked.endpoint or "")
     source = f"phone:{asked.endpoint}"
     reminder = _reminder(model, who, asked.at)
-    entry = None
+    entry, before = None, whom.manual
     if intent.state is not None:
         until = asked.at + intent.minutes * 60 if intent.minutes is not None else None
         if intent.until is not None:
             until = next_time_of_day(intent.until, asked.at, whom.settings.zone)
         entry = make_entry(model, intent.state, source, asked.at, until)
     wanted = change_manual(model, whom, intent.action, entry, asked.at, source, asked.request, out)
-    return _said(model, whom, reminder + _confirmation(model, whom, intent, wanted), asked.at, waits=True)
+    if intent.action is Action.CLEAR_IF:
+        wanted = None  # what is confirmed is the end of that state, whatever else is set
+    media = reminder + _confirmation(model, whom, wanted, intent.state or (before.state if before else None))
+    return _said(model, whom, media, asked.at, waits=True)
 
 
 def note_refusal(
@@ -124,14 +126,17 @@ def _clock(user: User, until: float | None) -> tuple[str, ...]:
     return (f"number:{local.hour}", f"number:{local.minute}" if local.minute > 9 else f"digits:{local.minute:02}")
 
 
-def _confirmation(model: Model, user: User, intent: Intent, wanted: StateId | None) -> tuple[str, ...]:
-    """Choose what a caller hears when all is done: the state, on or off, and the end."""
-    prompts = model.settings.prompts
-    about = wanted if wanted is not None and intent.action is not Action.CLEAR_IF else intent.state or AVAILABLE
-    subject = sounds(model.settings.states.by_id[about].prompt)
-    if wanted is None or intent.action is Action.CLEAR_IF:
-        return subject + sounds(prompts.deactivated if intent.state else prompts.activated)
-    return subject + sounds(prompts.activated) + _clock(user, user.manual.until if user.manual else None)
+def _confirmation(model: Model, user: User, wanted: StateId | None, ended: StateId | None) -> tuple[str, ...]:
+    """Choose what a caller hears when all is done: the state, on or off, and the end.
+
+    Args:
+        wanted: State that is set, None where one was ended.
+        ended: State that was; None for none, as the plain dialplan says it (`dialplan/presence-codes.conf`).
+    """
+    states, prompts = model.settings.states.by_id, model.settings.prompts
+    if wanted is None:
+        return sounds(states[ended].prompt if ended is not None else ()) + sounds(prompts.deactivated)
+    return sounds(states[wanted].prompt + prompts.activated) + _clock(user, user.manual.until if user.manual else None)
 
 
 def _reminder(model: Model, who: User | None, at: float) -> tuple[str, ...]:

@@ -129,14 +129,21 @@ def test_code_that_ends_a_state_turns_all_lamps_off_and_says_so(
     assert daemon.history("100")[-1] == ("available", ME)
 
 
-@pytest.mark.parametrize("before", [None, "lunch", "dnd"], ids=["none", "lunch", "dnd"])
-def test_back_to_available_clears_whatever_is_set_and_confirms(
-    daemon: Daemon, alice: Listener, before: str | None
+@pytest.mark.parametrize(
+    ("before", "heard"),
+    [
+        pytest.param(None, ["de-activated"], id="none"),
+        pytest.param("lunch", ["digits/3", "de-activated"], id="lunch"),
+        pytest.param("dnd", ["do-not-disturb", "de-activated"], id="dnd"),
+    ],
+)
+def test_back_to_available_clears_whatever_is_set_and_says_what_has_ended(
+    daemon: Daemon, alice: Listener, before: str | None, heard: list[str]
 ) -> None:
     """*840 is no error when nothing is set."""
     if before:
         daemon.set("100", before)
-    assert alice.say("*840")[-1] in ("activated", "de-activated")
+    assert alice.say("*840") == heard
     assert lamps(daemon.server, "100") == expected(None)
     assert daemon.show("100")["layer"] == "default"
 

@@ -72,7 +72,7 @@ ON = ("sound:do-not-disturb", "sound:activated")
         (("dnd", "off"), ("sound:do-not-disturb", "sound:de-activated")),
         (("dnd", "on"), ON),
         (("state", "3"), ("sound:digits/3", "sound:activated")),
-        (("state", "0"), ("sound:digits/0", "sound:activated")),
+        (("state", "0"), ("sound:do-not-disturb", "sound:de-activated")),
         (("state", "9"), ("sound:do-not-disturb",)),
         (("state", "9101"), ("sound:digits/0",)),
         (("state", "3101"), ("sound:digits/3", "sound:activated")),

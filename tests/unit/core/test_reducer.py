@@ -238,8 +238,9 @@ def test_unsure_caller_is_claimed_before_anything_changes(model: Model) -> None:
         ("lunch", "state,3", None, "digits/3 de-activated"),
         ("dnd", "state,3", "lunch", "digits/3 activated"),
         ("lunch", "state,3100", None, "digits/3 de-activated"),
-        ("lunch", "state,0", None, "digits/0 activated"),
-        (None, "state,0", None, "digits/0 activated"),
+        ("lunch", "state,0", None, "digits/3 de-activated"),
+        ("dnd", "state,0", None, "do-not-disturb de-activated"),
+        (None, "state,0", None, "de-activated"),
     ],
     ids=lambda value: str(value),
 )
