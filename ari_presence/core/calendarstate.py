@@ -8,9 +8,8 @@ from ari_presence.core.change import Outcome, put_automatic
 from ari_presence.core.model import Model, User
 from ari_presence.core.names import UserId
 from ari_presence.core.occurrences import CalendarRead, Occurrences, at_moment, next_change
+from ari_presence.core.timers import USERS_PER_SLICE
 from ari_presence.core.userstate import Entry, Layer
-
-USERS_PER_SLICE = 25  # so that a dialled code never waits for ten thousand who are at the same public holiday
 
 
 def on_read(model: Model, event: CalendarRead, out: Outcome) -> None:

@@ -5,7 +5,7 @@ It is said to whoever dials a code, listed, and, where that is wanted, cleared a
 
 from ari_presence.core.change import Outcome, set_manual
 from ari_presence.core.model import Model, User
-from ari_presence.core.timers import last_time_of_day, next_time_of_day
+from ari_presence.core.timers import USERS_PER_SLICE, last_time_of_day, next_time_of_day
 from ari_presence.core.userstate import Entry
 
 SOURCE = "reset"
@@ -27,13 +27,16 @@ def arm(model: Model, at: float) -> None:
 
 
 def on_timer(model: Model, at: float, out: Outcome) -> None:
-    """Clear what was forgotten, of the people in whose zone it is time."""
+    """Clear what was forgotten, of the people in whose zone it is time: of the next slice, the others follow at once."""
     zones = {zone for zone, due in model.resets.items() if due <= at}
     if zones:
         arm(model, at)
-        for person in list(model.users.values()):
-            if person.settings.zone in zones:
-                make_up(model, person, at, out)
+        people = (person for person in model.users.values() if person.manual is not None)
+        model.to_reset += [person.id for person in people if person.settings.zone in zones]
+    some = model.to_reset[:USERS_PER_SLICE]
+    del model.to_reset[:USERS_PER_SLICE]
+    for person in filter(None, map(model.users.get, some)):
+        make_up(model, person, at, out)
 
 
 def make_up(model: Model, person: User, at: float, out: Outcome) -> None:

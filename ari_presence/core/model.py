@@ -189,6 +189,7 @@ class Model:
         flaps: How often users have gone and come back lately, and when they went last.
         timetable: Who follows which schedule.
         resets: When forgotten states are cleared next, by zone.
+        to_reset: Users in whose zone it is time, and who have not been looked at yet.
         agendas: What each calendar says of a user, also of who is no user yet.
         agenda_of_all: What each calendar says of everybody for whom it says nothing else.
         agenda_dues: When the calendar layer of a user changes next.
@@ -217,6 +218,7 @@ class Model:
         self.flaps: dict[UserId, tuple[int, float]] = {}
         self.timetable = Timetable()
         self.resets: dict[tzinfo, float] = {}
+        self.to_reset: list[UserId] = []
         self.agendas: dict[UserId, dict[str, Occurrences]] = {}
         self.agenda_of_all: dict[str, Occurrences] = {}
         self.agenda_dues: dict[UserId, float] = {}
@@ -247,7 +249,9 @@ class Model:
         return self._requests
 
     def next_deadline(self) -> float | None:
-        """Tell when a `TimerDue` event is wanted, seconds since the epoch, or None."""
+        """Tell when a `TimerDue` event is wanted, seconds since the epoch (0 for at once), or None."""
+        if self.to_reset:
+            return 0.0
         due = min(self.unheard.values(), default=inf)
         if self.timetable.next is not None and self.timetable.next < due:
             due = self.timetable.next

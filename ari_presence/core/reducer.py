@@ -20,6 +20,7 @@ from ari_presence.core.occurrences import CalendarRead
 from ari_presence.core.parked import ParkingListed
 from ari_presence.core.people import drop, forget_absent, on_config, on_endpoints, on_started
 from ari_presence.core.presences import on_presence
+from ari_presence.core.timers import USERS_PER_SLICE
 from ari_presence.core.userstate import DND, Entry, Layer
 from ari_presence.errors import Refused
 
@@ -146,7 +147,7 @@ def _same_lamp(model: Model, present: StateId, wished: StateId) -> bool:
 
 
 def _on_timer(model: Model, event: ev.TimerDue, out: Outcome) -> None:
-    for until, user in model.ends.pop_due(event.at):
+    for until, user in model.ends.pop_due(event.at, USERS_PER_SLICE):  # the others follow at once
         if model.missing.get(user) == until:
             drop(model, user, out)
         elif (person := model.users.get(user)) is not None:

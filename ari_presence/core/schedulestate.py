@@ -10,10 +10,9 @@ from ari_presence.core.commands import Note
 from ari_presence.core.model import Model, User, UserSettings
 from ari_presence.core.names import UserId
 from ari_presence.core.schedule import DAY_S, LOOK_AHEAD_DAYS, Schedule, present
+from ari_presence.core.timers import USERS_PER_SLICE
 from ari_presence.core.timetable import Course, Timetable
 from ari_presence.core.userstate import Entry, Layer
-
-USERS_PER_SLICE = 25
 
 
 def join(model: Model, person: User, at: float, out: Outcome) -> None:

@@ -16,6 +16,7 @@ from ari_presence.core.model import Model, Settings, UserSettings
 from ari_presence.core.names import UserId
 from ari_presence.core.reducer import reduce
 from ari_presence.core.registration import AWAY_S
+from ari_presence.core.timers import USERS_PER_SLICE
 from ari_presence.core.userstate import StateTable
 
 HOUR = 3600.0
@@ -162,6 +163,22 @@ def test_reset_that_was_missed_is_made_up_for_at_the_start() -> None:
     assert again is not None
     assert not reduce(young, ev.Started(AT, {ALICE: again})).commands
     assert manual(young) == "dnd"
+
+
+def test_many_who_are_reset_at_once_are_so_in_slices() -> None:
+    """Each deadline of the clock is short; whoever sets a state in between keeps it."""
+    users = [UserId(str(number)) for number in range(200, 300)]
+    settings = Settings(TABLE, LampLayout(TABLE), {user: UserSettings() for user in users}, reset_at=time(4, 0))
+    model, four = Model(settings), AT + 20 * HOUR
+    reduce(model, ev.Started(AT, {}))
+    for user in users:
+        put(model, "dnd", user)
+    sizes = [len(resets(model, four))]
+    put(model, "lunch", users[-1], four + 1)
+    while (due := model.next_deadline()) is not None and due <= four + 2 and len(sizes) < 100:
+        sizes.append(len(resets(model, four + 2)))
+    assert (sum(sizes), max(sizes)) == (99, USERS_PER_SLICE)
+    assert [user for user in users if manual(model, user)] == [users[-1]]
 
 
 def test_reset_follows_a_clock_that_is_set() -> None:

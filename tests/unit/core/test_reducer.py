@@ -19,6 +19,7 @@ from ari_presence.core.model import Model, Settings, UserSettings
 from ari_presence.core.names import StateId, UserId
 from ari_presence.core.people import MASS_LOSS_FACTOR
 from ari_presence.core.reducer import reduce
+from ari_presence.core.timers import USERS_PER_SLICE
 from ari_presence.core.userstate import BUILTIN, Entry, Layer, StateTable
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -476,6 +477,21 @@ def test_state_ends_at_its_time_and_once(model: Model) -> None:
     assert (state(model), model.next_deadline()) == (None, None)
 
 
+def test_many_states_that_end_at_once_do_so_in_slices() -> None:
+    """Each once, none left over; a code that is dialled meanwhile waits for one slice."""
+    users = [UserId(str(number)) for number in range(200, 300)]
+    model = Model(Settings(TABLE, LampLayout(TABLE), {user: UserSettings() for user in users}))
+    lunch = {user: Entry(StateId("lunch"), "cli", AT, AT + 60) for user in users}
+    reduce(model, ev.Started(AT, lunch))
+    ended: list[UserId] = []
+    while (due := model.next_deadline()) is not None and due <= AT + 60 and len(ended) < 1000:
+        slice_ = [each.user for each in reduce(model, ev.TimerDue(AT + 60)).commands if isinstance(each, Save)]
+        assert 0 < len(slice_) <= USERS_PER_SLICE
+        ended += slice_
+    assert ended == users
+    assert not any(manual(model, user) for user in users)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -584,7 +600,9 @@ def test_loss_of_many_is_believed_late(model: Model) -> None:
     assert any(isinstance(c, Note) and c.event == "many endpoints missing" for c in out.commands)
     reduce(model, ev.TimerDue(AT + 62))
     assert len(model.users) == 103
-    reduce(model, ev.TimerDue(AT + 1 + 60 * MASS_LOSS_FACTOR))
+    late = AT + 1 + 60 * MASS_LOSS_FACTOR
+    while (due := model.next_deadline()) is not None and due <= late:
+        reduce(model, ev.TimerDue(late))
     assert len(model.users) == 3
 
 

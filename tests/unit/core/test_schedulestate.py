@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from ari_presence.core import events as ev
-from ari_presence.core import schedulestate
 from ari_presence.core.change import Outcome
 from ari_presence.core.commands import Log, Note
 from ari_presence.core.features import Action
@@ -17,6 +16,7 @@ from ari_presence.core.model import Model, Settings, UserSettings
 from ari_presence.core.names import StateId, UserId
 from ari_presence.core.reducer import reduce
 from ari_presence.core.schedule import Schedule, ScheduleTable
+from ari_presence.core.timers import USERS_PER_SLICE
 from ari_presence.core.userstate import BUILTIN, Entry, Layer, StateTable
 
 HOUR = 3600
@@ -102,7 +102,7 @@ def test_ten_thousand_followers_cost_one_deadline_and_one_entry() -> None:
     slices = []
     while len(slices) < 1000 and (due := model.next_deadline()) is not None and due <= NINE:
         slices.append(reduce(model, ev.TimerDue(NINE)).touched)
-    assert all(len(each) <= schedulestate.USERS_PER_SLICE for each in slices)
+    assert all(len(each) <= USERS_PER_SLICE for each in slices)
     assert (sum(map(len, slices)), len(set().union(*slices))) == (10_000, 10_000)
     assert len({id(person.entries) for person in model.users.values()}) == 1
     assert model.next_deadline() == NINE + 8 * HOUR
