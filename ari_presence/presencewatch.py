@@ -9,7 +9,6 @@ In the engine's turn alone. Times are monotonic seconds.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from math import inf
 from typing import Protocol
 
 import structlog
@@ -20,6 +19,7 @@ from ari_presence.core.events import Event
 from ari_presence.core.lamps import Presence
 from ari_presence.core.model import Model
 from ari_presence.core.names import UserId
+from ari_presence.core.timers import Deadlines
 from ari_presence.servers import Server
 
 QUIET_S = 0.5  # longer than that of lamps, which say more: a state, not only a kind
@@ -54,7 +54,8 @@ class PresenceWatch:
         self._engine = engine
         self._amis = amis
         self._clock = clock
-        self._restless: dict[tuple[str, UserId], float] = {}
+        self._restless: Deadlines[tuple[str, UserId]] = Deadlines()
+        self._asked: set[tuple[str, UserId]] = set()
 
     # --- AMI ----------------------------------------------------------------------------------------------------
 
@@ -80,7 +81,7 @@ class PresenceWatch:
         user = UserId(presentity.removeprefix(_PROVIDER))
         known = self._known(pbx, user)
         if known is not None and known != _presence(fields, "status", "message"):
-            self._restless[pbx, user] = self._clock() + QUIET_S
+            self._restless.put((pbx, user), self._clock() + QUIET_S)
 
     def _known(self, pbx: str, user: UserId) -> Presence | None:
         """Give what we know to be there; None while that is in doubt, or the user is nobody."""
@@ -91,19 +92,19 @@ class PresenceWatch:
     def _ask(self, pbx: str, user: UserId) -> None:
         before = self._known(pbx, user)
         if before is None:  # it is being written just now, or the link is down and all will be written
-            self._restless.pop((pbx, user))
             return
-        self._restless[pbx, user] = inf
+        self._asked.add((pbx, user))
         fields = {"Provider": f"{_PROVIDER}{user}"}
         self._amis[pbx].ask("PresenceState", fields, partial(self._answered, pbx, user, before))
 
     def _answered(self, pbx: str, user: UserId, before: Presence, rows: Rows) -> None:
-        del self._restless[pbx, user]
+        self._asked.discard((pbx, user))
+        self._restless.drop((pbx, user))  # told before the answer
         known = self._known(pbx, user)
         if not rows or one(rows[0], "response") != "Success" or known is None:
             return
         if known != before:  # written in between
-            self._restless[pbx, user] = self._clock() + QUIET_S
+            self._restless.put((pbx, user), self._clock() + QUIET_S)
             return
         found = _presence(rows[0], "state", "presencemessage")
         if found != known:
@@ -126,13 +127,12 @@ class PresenceWatch:
 
     def next_deadline(self) -> float | None:
         """Tell when somebody has been quiet for long enough."""
-        return min((due for due in self._restless.values() if due < inf), default=None)
+        return self._restless.next()
 
     def pump(self) -> None:
         """Ask for those who have been quiet."""
-        now = self._clock()
-        for (pbx, user), due in list(self._restless.items()):
-            if due <= now:
+        for pbx, user in self._restless.pop_due(self._clock()):
+            if (pbx, user) not in self._asked:
                 self._ask(pbx, user)
 
 

@@ -6,7 +6,6 @@ sleep) decides, so nothing is caught up and nothing is left over.
 
 from ari_presence.core.change import Outcome, put_automatic
 from ari_presence.core.model import Model, User
-from ari_presence.core.names import UserId
 from ari_presence.core.occurrences import CalendarRead, Occurrences, at_moment, next_change
 from ari_presence.core.timers import USERS_PER_SLICE
 from ari_presence.core.userstate import Entry, Layer
@@ -40,7 +39,11 @@ def refresh(model: Model, user: User, at: float, out: Outcome) -> None:
         return
     known = model.settings.states.by_id
     counting = [(name, each) for name, all_ in agenda.items() for each in all_ if each.state in known]
-    _note_next(model, user.id, next_change((each for _, each in counting), at))
+    due = next_change((each for _, each in counting), at)
+    if due is None:
+        model.agenda_dues.drop(user.id)
+    else:
+        model.agenda_dues.put(user.id, due)
     best = at_moment((each for _, each in counting), at)
     entry = None
     if best is not None:
@@ -50,21 +53,10 @@ def refresh(model: Model, user: User, at: float, out: Outcome) -> None:
         put_automatic(model, user, Layer.CALENDAR, entry, at, out)
 
 
-def _note_next(model: Model, user: UserId, due: float | None) -> None:
-    """Set the one deadline of a user; those of before are passed over when they come up."""
-    if due is None:
-        model.agenda_dues.pop(user, None)
-    elif model.agenda_dues.get(user) != due:
-        model.agenda_dues[user] = due
-        model.agenda_ends.add(due, user)
-
-
 def on_timer(model: Model, at: float, out: Outcome) -> None:
     """Show what counts now to the next slice of those whose deadline has come; the others follow at once."""
-    for due, user in model.agenda_ends.pop_due(at, USERS_PER_SLICE):
-        if model.agenda_dues.get(user) == due:
-            del model.agenda_dues[user]
-            refresh(model, model.users[user], at, out)
+    for user in model.agenda_dues.pop_due(at, USERS_PER_SLICE):
+        refresh(model, model.users[user], at, out)
 
 
 def forget_states(model: Model, at: float) -> None:

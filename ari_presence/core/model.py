@@ -18,7 +18,7 @@ from ari_presence.core.names import UserId, fold_endpoint, is_user_id
 from ari_presence.core.occurrences import Occurrences
 from ari_presence.core.parking import Parking
 from ari_presence.core.schedule import ScheduleTable
-from ari_presence.core.timers import EndQueue
+from ari_presence.core.timers import Deadlines, EndQueue
 from ari_presence.core.timetable import Timetable
 from ari_presence.core.userstate import AVAILABLE, Entry, Layer, StateDef, StateTable
 
@@ -193,7 +193,6 @@ class Model:
         agendas: What each calendar says of a user, also of who is no user yet.
         agenda_of_all: What each calendar says of everybody for whom it says nothing else.
         agenda_dues: When the calendar layer of a user changes next.
-        agenda_ends: The same in order of time.
         stopping: Calls are not followed any more.
     """
 
@@ -221,8 +220,7 @@ class Model:
         self.to_reset: list[UserId] = []
         self.agendas: dict[UserId, dict[str, Occurrences]] = {}
         self.agenda_of_all: dict[str, Occurrences] = {}
-        self.agenda_dues: dict[UserId, float] = {}
-        self.agenda_ends = EndQueue()
+        self.agenda_dues: Deadlines[UserId] = Deadlines()
         self.stopping = False
         self._requests = 0
         self._owners: dict[str, UserId | None] = {}
@@ -257,7 +255,7 @@ class Model:
             due = self.timetable.next
         if self.resets:
             due = min(due, *self.resets.values())
-        for queue in (self.ends, self.agenda_ends):
+        for queue in (self.ends, self.agenda_dues):
             if (end := queue.next()) is not None and end < due:
                 due = end
         for pbx, calls in self.calls.items():

@@ -79,7 +79,7 @@ def drop(model: Model, user: UserId, out: Outcome) -> None:
     model.missing.pop(user, None)
     model.leaving.pop(user, None)
     model.flaps.pop(user, None)
-    model.agenda_dues.pop(user, None)
+    model.agenda_dues.drop(user)
     model.views.pop(user, None)
     model.parked.pop(user, None)
     model.lit.discard(user)

@@ -1,14 +1,17 @@
-"""When states end: relative times and times of day in a person's own zone, and the queue of ends.
+"""When states end: relative times and times of day in a person's own zone, and what keeps deadlines in order.
 
-Knows nothing of clocks: every function is given `now`. Times are seconds since the epoch, UTC.
+Knows nothing of clocks: every function is given `now`. Times are seconds since the epoch, UTC, but for `Deadlines`.
 """
 
 import heapq
 import re
 from datetime import UTC, datetime, time, timedelta, tzinfo
+from typing import Generic, TypeVar
 
 from ari_presence.core.names import UserId
 from ari_presence.errors import Refused
+
+K = TypeVar("K")
 
 _DURATION = re.compile(r"(\d{1,9})([smhd])\Z", re.ASCII)
 _MINUTES = re.compile(r"\d{1,9}\Z", re.ASCII)
@@ -146,6 +149,42 @@ class EndQueue:
         while self._heap and self._heap[0][0] <= now and len(due) != at_most:
             due.append(heapq.heappop(self._heap))
         return due
+
+
+class Deadlines(Generic[K]):
+    """One deadline at most of each key, in order of time; by whichever clock the caller goes. One thread."""
+
+    def __init__(self) -> None:
+        """Start without any."""
+        self._dues: dict[K, float] = {}
+        self._heap: list[tuple[float, K]] = []  # those that were replaced or dropped among them
+
+    def __len__(self) -> int:
+        return len(self._dues)
+
+    def put(self, key: K, due: float) -> None:
+        """Set the deadline of a key, in place of the one that it had."""
+        if self._dues.get(key) != due:
+            self._dues[key] = due
+            heapq.heappush(self._heap, (due, key))
+
+    def drop(self, key: K) -> None:
+        """Forget a key, known or not."""
+        self._dues.pop(key, None)
+
+    def next(self) -> float | None:
+        """Give the earliest deadline, or None."""
+        while self._heap and self._dues.get(self._heap[0][1]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
+    def pop_due(self, now: float, at_most: int | None = None) -> list[K]:
+        """Take out the keys, or the first so many, whose deadline is not later than `now`, in order."""
+        keys: list[K] = []
+        while len(keys) != at_most and (due := self.next()) is not None and due <= now:
+            keys.append(heapq.heappop(self._heap)[1])
+            del self._dues[keys[-1]]
+        return keys
 
 
 class ClockWatch:

@@ -1,21 +1,20 @@
 """Whose lamps Asterisk did not take, and when they are tried again: ever less often. In the engine's thread alone."""
 
-import heapq
 from collections.abc import Iterator
 
 from ari_presence.core.names import UserId
+from ari_presence.core.timers import Deadlines
 
 RETRY_S = (0.5, 2.0, 10.0)
 
 
 class Retries:
-    """Users with failures, in order of time; one that was changed or forgotten is skipped when it comes up."""
+    """Users with failures, how many each, and when each is due."""
 
     def __init__(self) -> None:
         """Start without any."""
         self._counts: dict[UserId, int] = {}
-        self._dues: dict[UserId, float] = {}
-        self._heap: list[tuple[float, UserId]] = []
+        self._dues: Deadlines[UserId] = Deadlines()
 
     def __len__(self) -> int:
         return len(self._counts)
@@ -36,25 +35,17 @@ class Retries:
 
     def later(self, user: UserId, due: float) -> None:
         """Have a user taken up again at `due`, monotonic seconds."""
-        self._dues[user] = due
-        heapq.heappush(self._heap, (due, user))
+        self._dues.put(user, due)
 
     def forget(self, user: UserId) -> None:
         """Note that all is well."""
         self._counts.pop(user, None)
-        self._dues.pop(user, None)
+        self._dues.drop(user)
 
     def next(self) -> float | None:
         """Tell when somebody is to be taken up again, or None."""
-        while self._heap and self._dues.get(self._heap[0][1]) != self._heap[0][0]:
-            heapq.heappop(self._heap)
-        return self._heap[0][0] if self._heap else None
+        return self._dues.next()
 
     def take(self, now: float) -> list[UserId]:
         """Give whoever is to be taken up again now; they count as failed until they are forgotten."""
-        users = []
-        while (due := self.next()) is not None and due <= now:
-            user = heapq.heappop(self._heap)[1]
-            del self._dues[user]
-            users.append(user)
-        return users
+        return self._dues.pop_due(now)

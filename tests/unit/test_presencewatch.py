@@ -144,6 +144,21 @@ def test_answer_that_our_own_write_has_overtaken_is_asked_again() -> None:
     assert (world.adopted, world.there.type) == ([], "away")
 
 
+def test_event_while_it_is_asked_is_not_asked_about_twice() -> None:
+    """The answer that is awaited tells what is there; it comes late, after the quiet of the second event."""
+    world = World()
+    world.tell(Presence("dnd"))
+    world.lamps.clock.now += QUIET_S
+    world.watch.pump()
+    world.tell(Presence("dnd"))
+    world.lamps.clock.now += QUIET_S
+    world.watch.pump()
+    assert len(world.port.asked) == 1
+    world.port.asked.pop()
+    world.port._done.pop()([fields(response="Success", state="dnd", subtype="", presencemessage="")])
+    assert ([each.type for each in world.adopted], world.watch.next_deadline()) == (["dnd"], None)
+
+
 def test_spaces_that_ami_does_not_tell_are_no_change() -> None:
     """A message that ends in one is still ours."""
     world = World()

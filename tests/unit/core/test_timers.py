@@ -153,6 +153,41 @@ def test_ends_come_out_in_order_and_once() -> None:
     assert queue.next() == 30.0
 
 
+def test_deadlines_come_out_in_order_and_once() -> None:
+    """The first so many that are due; the rest stay."""
+    deadlines: timers.Deadlines[str] = timers.Deadlines()
+    for due, key in ((30.0, "c"), (10.0, "a"), (20.0, "b"), (10.0, "z")):
+        deadlines.put(key, due)
+    assert (deadlines.next(), len(deadlines)) == (10.0, 4)
+    assert deadlines.pop_due(9.9) == []
+    assert deadlines.pop_due(20.0, 2) == ["a", "z"]
+    assert deadlines.pop_due(20.0) == ["b"]
+    assert (deadlines.pop_due(20.0), deadlines.next(), len(deadlines)) == ([], 30.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("dues", "next_"),
+    [
+        pytest.param([10.0, 30.0], 30.0, id="later"),
+        pytest.param([30.0, 10.0], 10.0, id="earlier"),
+        pytest.param([10.0, 30.0, 10.0], 10.0, id="there and back"),
+        pytest.param([10.0, None], None, id="dropped"),
+        pytest.param([10.0, None, 10.0], 10.0, id="dropped and set again"),
+    ],
+)
+def test_only_the_last_deadline_of_a_key_counts(dues: list[float | None], next_: float | None) -> None:
+    """Those of before never come up."""
+    deadlines: timers.Deadlines[str] = timers.Deadlines()
+    for due in dues:
+        if due is None:
+            deadlines.drop("a")
+        else:
+            deadlines.put("a", due)
+    assert deadlines.next() == next_
+    assert deadlines.pop_due(100.0) == (["a"] if next_ else [])
+    assert (deadlines.pop_due(100.0), deadlines.next(), len(deadlines)) == ([], None, 0)
+
+
 def test_empty_queue_has_no_next() -> None:
     """Nothing ends."""
     assert timers.EndQueue().next() is None
