@@ -67,7 +67,8 @@ def forget_states(model: Model, at: float) -> None:
             user.put(Layer.CALENDAR, None, at)
 
 
-def refresh_all(model: Model, at: float, out: Outcome) -> None:
-    """Look at everybody again: other settings may know other states."""
+def look_again(model: Model, at: float) -> None:
+    """Have everybody looked at again, a slice at a time: the clock was set, or other settings know other states."""
     for user in model.users.values():
-        refresh(model, user, at, out)
+        if model.agenda_of_all or user.id in model.agendas or Layer.CALENDAR in user.entries:
+            model.agenda_dues.put(user.id, at)

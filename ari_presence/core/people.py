@@ -112,7 +112,7 @@ def on_config(model: Model, event: ev.ConfigChanged, out: Outcome) -> None:
         schedulestate.join(model, person, event.at, out)
     if all(pbx in model.endpoints for pbx in model.settings.pbxs):
         schedulestate.note_idle(model, out)
-    calendarstate.refresh_all(model, event.at, out)
+    calendarstate.look_again(model, event.at)
     callstate.refresh_all(model, event.at, out)
     parkstate.refresh(model, event.at, out)
     registration.recount(model, event.at, "configuration", out, at_once=False)

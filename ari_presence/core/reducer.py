@@ -154,7 +154,7 @@ def _on_timer(model: Model, event: ev.TimerDue, out: Outcome) -> None:
             _on_due(model, person, until, event.at, out)
     if event.clock_set:  # what follows from the time of day has to be worked out anew
         schedulestate.on_clock_set(model, event.at, out)
-        calendarstate.refresh_all(model, event.at, out)
+        calendarstate.look_again(model, event.at)
         forgotten.arm(model, event.at)
     schedulestate.on_timer(model, event.at, out)
     forgotten.on_timer(model, event.at, out)

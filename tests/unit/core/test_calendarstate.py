@@ -148,6 +148,18 @@ def test_many_who_change_at_once_do_so_in_slices() -> None:
     assert {shown(model, user)[1] for user in users} == {"meeting"}
 
 
+def test_many_are_looked_at_again_in_slices_after_the_clock_was_set() -> None:
+    """A machine that slept over the begin of everybody's holiday wakes up without a pause."""
+    users = [UserId(str(number)) for number in range(200, 300)]
+    model = model_of(*users)
+    reduce(model, CalendarRead(0, "holidays", (MEETING,), tuple(users), everyone=True))
+    sizes = [len(reduce(model, ev.TimerDue(1100.0, clock_set=True)).touched)]
+    while (due := model.next_deadline()) is not None and due <= 1100.0:
+        sizes.append(len(reduce(model, ev.TimerDue(1100.0)).touched))
+    assert (sum(sizes), max(sizes)) == (len(model.users), 25)
+    assert {shown(model, user)[1] for user in model.users} == {"meeting"}
+
+
 def test_state_set_by_hand_covers_the_meeting_and_clearing_uncovers_it() -> None:
     """Manual is above calendar; `available` holds against it."""
     model = model_of(ALICE)
@@ -187,6 +199,7 @@ def test_reload_without_the_state_removes_the_layer() -> None:
     reduce(model, ev.ConfigChanged(1200.0, settings))
     assert shown(model) == AVAILABLE
     reduce(model, ev.ConfigChanged(1300.0, make_settings()))
+    assert pass_time(model, 1300) == [1300.0]
     assert shown(model) == IN_MEETING
 
 
