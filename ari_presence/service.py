@@ -78,11 +78,11 @@ class DaemonService:
 
     def user(self, user: str) -> Json:
         """Give one user."""
-        return self._engine.call(lambda engine: user_json(engine.model, _find(engine, user)))
+        return self._engine.call(lambda engine: user_json(engine.model, engine.model.user(user)))
 
     def why(self, user: str) -> Json:
         """Give one user with all layers, and how fresh the user's calendars are."""
-        found = self._engine.call(lambda engine: why_json(engine.model, _find(engine, user)))
+        found = self._engine.call(lambda engine: why_json(engine.model, engine.model.user(user)))
         return {**found, "calendars": self._keeper.of_user(UserId(user)) if self._keeper else []}
 
     def calendars(self) -> list[Json]:
@@ -91,7 +91,7 @@ class DaemonService:
 
     def set_state(self, user: str, change: StateChange, source: str) -> ChangeResult:
         """Set the manual state."""
-        zone = self._engine.call(lambda engine: _find(engine, user).settings.zone)
+        zone = self._engine.call(lambda engine: engine.model.user(user).settings.zone)
 
         def make(request: int, at: float) -> ChangeAsked:
             until = at + change.for_s if change.for_s is not None else None
@@ -136,7 +136,7 @@ class DaemonService:
 
         def find(engine: Engine) -> tuple[StateTable, list[Followed]]:
             model = engine.model
-            found = followed(model) if user is None else followed_by(model, _find(engine, user))
+            found = followed(model) if user is None else followed_by(model, engine.model.user(user))
             return model.settings.states, found
 
         states, found = self._engine.call(find)
@@ -216,13 +216,6 @@ class AgiDesk:
     def begin(self, make: Callable[[int, float], AgiAsked]) -> "Future[Settled]":
         """Post a request; never waits."""
         return cast("Future[Settled]", self._engine.begin(make))
-
-
-def _find(engine: Engine, user: str) -> User:
-    person = engine.model.users.get(UserId(user))
-    if person is None:
-        raise Refused(f"there is no user '{user}': `ari-presence users` lists them", code="unknown-user")
-    return person
 
 
 def _rows(engine: Engine, users: list[UserId], look: Callable[[Engine, User], T]) -> list[T]:

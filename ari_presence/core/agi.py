@@ -18,7 +18,7 @@ from ari_presence.core.commands import Refuse, Tell, Track
 from ari_presence.core.features import Action, Intent, parse_code
 from ari_presence.core.intents import Asked, carry_out, note_refusal
 from ari_presence.core.model import Model
-from ari_presence.core.names import StateId, UserId, endpoint_of_channel, is_user_id, printable
+from ari_presence.core.names import UserId, endpoint_of_channel, is_user_id, printable
 from ari_presence.core.timers import parse_minutes, parse_time_of_day
 from ari_presence.core.userstate import StateTable
 from ari_presence.errors import Refused
@@ -47,11 +47,11 @@ def _change(words: Sequence[str], user: UserId | None, states: StateTable) -> In
     match list(words):
         case ["set" | "toggle" as verb, state, *when]:
             minutes, until = _when(when)
-            return Intent(Action(verb), _state(state, states), user, minutes, until)
+            return Intent(Action(verb), states.to_set(state).id, user, minutes, until)
         case ["clear"]:
             return Intent(Action.CLEAR, user=user)
         case ["clear", state]:
-            return Intent(Action.CLEAR_IF, _state(state, states), user)
+            return Intent(Action.CLEAR_IF, states.to_set(state).id, user)
     raise Refused(f"there is no AGI path '{printable('/'.join(words))}'", code="bad-path")
 
 
@@ -64,14 +64,6 @@ def _when(words: Sequence[str]) -> tuple[int | None, time | None]:
         case ["until", at]:
             return None, parse_time_of_day(printable(at))
     raise Refused(f"'{printable('/'.join(words))}' is no end: write <minutes> or until/<HHMM>", code="bad-time")
-
-
-def _state(text: str, states: StateTable) -> StateId:
-    for state in states.settable:
-        if state.id == text:
-            return state.id
-    known = ", ".join(state.id for state in states.settable)
-    raise Refused(f"there is no state '{printable(text)}' to set: one of {known}", code="bad-state")
 
 
 def _user(text: str) -> UserId:

@@ -12,7 +12,7 @@ from ari_presence.core.change import Outcome, change_manual, make_entry
 from ari_presence.core.commands import Said
 from ari_presence.core.features import Action, Intent
 from ari_presence.core.model import Model, User
-from ari_presence.core.names import StateId, UserId
+from ari_presence.core.names import StateId
 from ari_presence.core.people import appear
 from ari_presence.core.rights import may
 from ari_presence.core.timers import next_time_of_day
@@ -46,7 +46,6 @@ def carry_out(model: Model, intent: Intent, asked: Asked, out: Outcome) -> Said:
     Raises:
         Refused: Nobody's endpoint, an unknown user or state, or no right to it.
     """
-    states = model.settings.states
     who = None if intent.anybody else _dialler(model, asked, out)
     whom = _target(model, who, intent)
     if intent.action in _ASKING:
@@ -54,8 +53,8 @@ def carry_out(model: Model, intent: Intent, asked: Asked, out: Outcome) -> Said:
         return _said(model, whom, media, asked.at, waits=False)
     if who is None:  # no intent that changes anything is anybody's
         raise Refused("who asks is not known", code="no-user")
-    if intent.state is not None and intent.state not in states.by_id:
-        raise Refused(f"there is no state '{intent.state}'", code="bad-state")
+    if intent.state is not None:
+        model.settings.states.to_set(intent.state)
     may(model.settings, who, whom, intent.state, asked.endpoint or "")
     source = f"phone:{asked.endpoint}"
     reminder = _reminder(model, who, asked.at)
@@ -102,10 +101,7 @@ def _dialler(model: Model, asked: Asked, out: Outcome) -> User:
 def _target(model: Model, who: User | None, intent: Intent) -> User:
     if who is not None and intent.user in (None, who.id):
         return who
-    user = model.users.get(intent.user or UserId(""))
-    if user is None:
-        raise Refused(f"there is no user {intent.user}", code="unknown-user")
-    return user
+    return model.user(intent.user or "")
 
 
 def _said(model: Model, user: User, media: tuple[str, ...], at: float, *, waits: bool) -> Said:

@@ -14,13 +14,14 @@ from ari_presence.core.calls import Calls, CallView
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.kept import Rules
 from ari_presence.core.lamps import LampLayout
-from ari_presence.core.names import UserId, fold_endpoint, is_user_id
+from ari_presence.core.names import UserId, fold_endpoint, is_user_id, printable
 from ari_presence.core.occurrences import Occurrences
 from ari_presence.core.parking import Parking
 from ari_presence.core.schedule import ScheduleTable
 from ari_presence.core.timers import Deadlines, EndQueue
 from ari_presence.core.timetable import Timetable
 from ari_presence.core.userstate import AVAILABLE, Entry, Layer, StateDef, StateTable
+from ari_presence.errors import Refused
 
 OWNERS_REMEMBERED = 100_000  # names of endpoints can come from the network
 
@@ -225,6 +226,18 @@ class Model:
         self._requests = 0
         self._owners: dict[str, UserId | None] = {}
         self._owners_by = settings
+
+    def user(self, name: str) -> User:
+        """Give a user.
+
+        Raises:
+            Refused: `unknown-user`: there is none with this id.
+        """
+        user = self.users.get(UserId(name))
+        if user is None:
+            text = f"there is no user '{printable(name)}': `ari-presence users` lists them"
+            raise Refused(text, code="unknown-user")
+        return user
 
     def owner(self, line: str) -> UserId | None:
         """Tell whose endpoint this is (`Settings.owner`), remembering the answer."""

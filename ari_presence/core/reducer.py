@@ -15,7 +15,7 @@ from ari_presence.core.change import Outcome, change_manual, make_entry, set_aut
 from ari_presence.core.commands import Refuse, Track
 from ari_presence.core.dialled import on_caller_left, on_code, on_link_lost, on_playback, on_settled
 from ari_presence.core.model import Model, User
-from ari_presence.core.names import StateId, UserId, message_problem
+from ari_presence.core.names import StateId, message_problem
 from ari_presence.core.occurrences import CalendarRead
 from ari_presence.core.parked import ParkingListed
 from ari_presence.core.people import drop, forget_absent, on_config, on_endpoints, on_started
@@ -41,35 +41,31 @@ def reduce(model: Model, event: ev.Event) -> Outcome:
 
 def _on_change(model: Model, event: ev.ChangeAsked, out: Outcome) -> None:
     try:
-        user = _known(model, event.user)
+        user = model.user(event.user)
         entry = _checked_entry(model, event)
     except Refused as error:
-        out.note("change refused", who=event.source, whom=event.user, state=event.state, reason=str(error))
-        out.commands.append(Refuse(event.request, str(error), error.code))
+        _refuse(event, error, out, state=event.state)
         return
     change_manual(model, user, event.action, entry, event.at, event.source, event.request, out)
     out.commands.append(Track(event.request, user.id, None))
 
 
-def _known(model: Model, name: str) -> User:
-    user = model.users.get(UserId(name))
-    if user is None:
-        raise Refused(f"there is no user '{name}': `ari-presence users` lists them", code="unknown-user")
-    return user
+def _refuse(event: ev.ChangeAsked | ev.ResetAsked, error: Refused, out: Outcome, **more: object) -> None:
+    """Tell whoever asked, and the log: who, whom and why, as of codes and AGI (`intents.note_refusal`)."""
+    out.note("change refused", who=event.source, whom=event.user, **more, reason=str(error), code=error.code)
+    out.commands.append(Refuse(event.request, str(error), error.code))
 
 
 def _checked_entry(model: Model, event: ev.ChangeAsked) -> Entry | None:
     if event.state is None:
         return None
-    settable = {state.id: state for state in model.settings.states.settable}
-    if event.state not in settable:
-        raise Refused(f"there is no state '{event.state}' to set: one of {', '.join(settable)}", code="bad-state")
+    state = model.settings.states.to_set(event.state).id
     problem = message_problem(event.message) if event.message is not None else None
     if problem is not None:
         raise Refused(problem, code="bad-message")
     if event.until is not None and event.until <= event.at:
         raise Refused("the end is in the past: give a later one", code="bad-time")
-    return make_entry(model, event.state, event.source, event.at, event.until, event.message or None)
+    return make_entry(model, state, event.source, event.at, event.until, event.message or None)
 
 
 def _on_not_stored(model: Model, event: ev.NotStored, out: Outcome) -> None:
@@ -86,9 +82,9 @@ def _on_not_stored(model: Model, event: ev.NotStored, out: Outcome) -> None:
 
 def _on_reset(model: Model, event: ev.ResetAsked, out: Outcome) -> None:
     try:
-        users = list(model.users.values()) if event.user is None else [_known(model, event.user)]
+        users = list(model.users.values()) if event.user is None else [model.user(event.user)]
     except Refused as error:
-        out.commands.append(Refuse(event.request, str(error), error.code))
+        _refuse(event, error, out)
         return
     for user in users:
         if user.manual is not None:

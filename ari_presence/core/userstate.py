@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ari_presence.core.devstate import DeviceState
-from ari_presence.core.names import StateId, UserId
+from ari_presence.core.names import StateId, UserId, printable
+from ari_presence.errors import Refused
 
 
 class Layer(StrEnum):
@@ -175,6 +176,18 @@ class StateTable:
             raise ValueError("there is no state 'available'")
         self.dialled = tuple(sorted(self.by_digit.values(), key=lambda state: state.digit))
         self.settable = tuple(s for s in self.all if s.id not in CALL_STATES and s.id != OFFLINE)
+
+    def to_set(self, text: str) -> StateDef:
+        """Give a state that somebody wants to set.
+
+        Raises:
+            Refused: `bad-state`: there is none with this id, or nobody can set it.
+        """
+        state = self.by_id.get(text)
+        if state not in self.settable:
+            known = ", ".join(each.id for each in self.settable)
+            raise Refused(f"there is no state '{printable(text)}' to set: one of {known}", code="bad-state")
+        return state
 
     def layers(self, entries: Mapping[Layer, Entry]) -> Iterable[tuple[Layer, Entry, StateDef]]:
         """Yield the layers that apply, the winner first; each row of `PRECEDENCE` at most once."""

@@ -8,6 +8,7 @@ from ari_presence.core.lamps import LampLayout
 from ari_presence.core.model import Model, Settings, User, UserSettings
 from ari_presence.core.names import StateId, UserId
 from ari_presence.core.userstate import Entry, Layer, StateTable
+from ari_presence.errors import Refused
 
 TABLE = StateTable()
 DISCOVER = re.compile(r"^PJSIP/(?P<user>\d{2,6})$", re.ASCII)
@@ -122,3 +123,13 @@ def test_requests_of_callers_never_meet_others() -> None:
     """They are numbered downwards from minus one."""
     model = Model(settings())
     assert [model.new_request() for _ in range(3)] == [-1, -2, -3]
+
+
+def test_user_is_given_by_id_and_nobody_is_refused() -> None:
+    """Whatever was typed stays one line."""
+    model = Model(settings())
+    model.users[UserId("100")] = User(UserId("100"), UserSettings(), 0.0)
+    assert model.user("100").id == "100"
+    with pytest.raises(Refused, match="there is no user '99x'") as caught:
+        model.user("99\nx")
+    assert caught.value.code == "unknown-user"

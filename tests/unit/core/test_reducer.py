@@ -728,7 +728,10 @@ def test_reset_of_all_tracks_all(model: Model) -> None:
 
 def test_reset_of_nobody_is_refused(model: Model) -> None:
     """One answer."""
-    refuse = first(reduce(model, ev.ResetAsked(AT, 9, "999", "cli")), Refuse)
+    out = reduce(model, ev.ResetAsked(AT, 9, "999", "cli"))
+    refuse = first(out, Refuse)
+    note = dict(first(out, Note).fields)
+    assert (note["who"], note["whom"], note["code"]) == ("cli", "999", "unknown-user")
     assert isinstance(refuse, Refuse)
     assert (refuse.request, refuse.code) == (9, "unknown-user")
 

@@ -5,6 +5,7 @@ import pytest
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.names import StateId
 from ari_presence.core.userstate import BUILTIN, CALL_STATES, Entry, Layer, StateDef, StateTable
+from ari_presence.errors import Refused
 
 # id, digit, label, joined (- "as the layers below"), whole, presence and subtype, calls
 BUILT_IN = """
@@ -107,3 +108,12 @@ def test_table_that_makes_no_sense_is_refused(states: list[StateDef], text: str)
     """The configuration says it better; this is the last line."""
     with pytest.raises(ValueError, match=text):
         StateTable(states)
+
+
+@pytest.mark.parametrize("text", ["nap", "on-call", "offline", "", "dnd\n"])
+def test_state_that_nobody_sets_is_refused_with_those_that_can_be(text: str) -> None:
+    """HTTP, CLI, codes and AGI say the same."""
+    with pytest.raises(Refused, match="to set: one of available, away, dnd") as caught:
+        StateTable().to_set(text)
+    assert caught.value.code == "bad-state" and "\n" not in str(caught.value)
+    assert StateTable().to_set("dnd").label == "Do not disturb"
