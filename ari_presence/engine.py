@@ -22,8 +22,8 @@ from ari_presence.ari.wire import Request
 from ari_presence.callers import Callers
 from ari_presence.core import commands as cmd
 from ari_presence.core import events as ev
-from ari_presence.core.devstate import DeviceState
-from ari_presence.core.lamps import NOT_SET, Presence, Vector, Wish
+from ari_presence.core.desired import desired
+from ari_presence.core.lamps import Presence, Vector, Wish
 from ari_presence.core.model import Model, Settings
 from ari_presence.core.names import UserId
 from ari_presence.core.reducer import reduce
@@ -41,7 +41,6 @@ from ari_presence.tickets import CONFIRM_S, Outcome, Ticket, Tickets
 from ari_presence.turns import Clock, Turns
 
 LOGGED_ONE_BY_ONE = 20
-NO_CALL_PARKED = DeviceState.NOT_INUSE
 LINES_AT_ONCE = 100
 LARGE_GROUP = 50  # requests whose answers take longer than a reader may be kept from reading
 LONGEST_WAIT_S = 30.0  # so that a wall clock that was set is noticed
@@ -343,17 +342,8 @@ class Engine:
     # --- what the publishers need (publisher.Host) --------------------------------------------------------------
 
     def desired(self, user: UserId) -> tuple[Vector, Presence] | None:
-        """Say what a user's lamps should show: all off for nobody and after a reset, None while it is not known who it is."""
-        layout = self.model.settings.layout
-        person = self.model.users.get(user)
-        if person is None and user in self.model.lit:
-            return None  # a server has not listed its endpoints yet, or theirs are missing for less than a minute
-        if person is None or person.hushed:
-            return layout.off, NOT_SET
-        entries = person.entries
-        return layout.desired(entries, self.model.parked.get(user, NO_CALL_PARKED)), layout.presence(
-            entries, person.settings.zone
-        )
+        """Say what a user's lamps should show; None while it is not known who it is."""
+        return desired(self.model, user)
 
     def adopt(self, user: UserId, wish: Wish) -> None:
         """Take somebody else's change of lamps as the user's wish."""
