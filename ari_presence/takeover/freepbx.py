@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ari_presence import config_values as values
 from ari_presence.config import Config, User, parse_config
-from ari_presence.core.freepbx import state_of_presence
+from ari_presence.core.freepbx import is_dnd, state_of_presence
 from ari_presence.core.lamps import Presence
 from ari_presence.core.names import is_user_id
 from ari_presence.core.userstate import DND, StateTable
@@ -46,13 +46,9 @@ class Person:
         """Give the state that this is with us, with its message; None for none."""
         presence = self.presence or Presence("available")
         found = state_of_presence(states, presence.type, presence.subtype)
-        if self.dnd and (found is None or not _is_dnd(states, found)):
+        if self.dnd and (found is None or not is_dnd(states.by_id[found])):
             return DND, ""
         return (found, presence.message) if found is not None else None
-
-
-def _is_dnd(states: StateTable, state: str) -> bool:
-    return state == DND or (states.by_id[state].presence or ("",))[0] == "dnd"
 
 
 def people(rows: Iterable[Row], where: str) -> list[Person]:
