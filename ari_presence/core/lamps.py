@@ -169,7 +169,7 @@ class LampLayout:
                 if message or any(each.until is not None for each in entries.values()):
                     return _presence(*state.presence, message, kept)
                 return self._shared(Presence(*state.presence, "", kept))
-        return replace(self._nothing, kept=kept)
+        return self._nothing if kept == self._nothing.kept else self._shared(replace(self._nothing, kept=kept))
 
     def _shared(self, presence: Presence) -> Presence:
         return self._presences.setdefault(presence, presence)
