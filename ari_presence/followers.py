@@ -4,7 +4,6 @@ In the engine's turn alone. A follower is level-triggered as the lamps are: told
 """
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 from ari_presence.core.events import Event
 from ari_presence.core.model import Model
@@ -15,8 +14,8 @@ from ari_presence.store.base import Change
 _FIRST_TICKET = 1 << 40  # the engine's own begin at 1 and at -1
 
 
-class Follower(Protocol):
-    """What a follower takes."""
+class Follower:
+    """What a follower is told; it overrides what it minds."""
 
     def follow(self, model: Model, event: Event, touched: Iterable[UserId]) -> None:
         """Take an event, and whose states it may have changed."""
@@ -29,6 +28,7 @@ class Follower(Protocol):
 
     def next_deadline(self) -> float | None:
         """Tell when `pump` has something to do, monotonic."""
+        return None
 
     def pump(self) -> None:
         """Do what is due."""

@@ -23,6 +23,7 @@ from ari_presence.core.freepbx import OF_USER, ON
 from ari_presence.core.lamps import Presence, Vector
 from ari_presence.core.model import Model
 from ari_presence.core.names import UserId
+from ari_presence.followers import Follower
 from ari_presence.publish.host import Answer
 
 CONTEXT = "presence-freepbx"
@@ -70,7 +71,7 @@ class _Server:
     failed: bool = False
 
 
-class FreepbxKeys:
+class FreepbxKeys(Follower):
     """Keeps the keys of all servers (`followers.Follower`)."""
 
     def __init__(self, engine: Engine, model: Model, clock: Callable[[], float], wall: Callable[[], float]) -> None:
@@ -93,7 +94,7 @@ class FreepbxKeys:
 
     def follow(self, model: Model, event: Event, touched: Iterable[UserId]) -> None:
         """Take an event: the end of a batch, or users whose state may be another."""
-        if isinstance(event, ChannelSeen | ChannelGone):
+        if isinstance(event, (ChannelSeen, ChannelGone)):
             self._channel_seen(event)
         elif isinstance(event, LinkLost):
             self._servers[event.pbx].up = False
@@ -121,7 +122,9 @@ class FreepbxKeys:
 
     def next_deadline(self) -> float | None:
         """Tell when a batch is late, or tried again."""
-        up = [server for server in self._servers.values() if server.up and self._wanted]
+        if not self._wanted:
+            return None
+        up = [server for server in self._servers.values() if server.up]
         waiting = [server.deadline for server in up if server.channel or (server.due and server.deadline)]
         return min((*waiting, *(server.heal for server in up)), default=None)
 

@@ -6,7 +6,7 @@ things have been quiet: what is there then, with no write of ours in between, is
 In the engine's turn alone. Times are monotonic seconds.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -15,11 +15,10 @@ import structlog
 
 from ari_presence.ami.asks import Rows, error_of
 from ari_presence.ami.wire import Fields, one
-from ari_presence.core.events import Event
 from ari_presence.core.lamps import Presence
-from ari_presence.core.model import Model
 from ari_presence.core.names import UserId
 from ari_presence.core.timers import Deadlines
+from ari_presence.followers import Follower
 from ari_presence.servers import Server
 
 QUIET_S = 0.5  # longer than that of lamps, which say more: a state, not only a kind
@@ -46,7 +45,7 @@ class Engine(Protocol):
         """Take somebody else's change as the user's wish."""
 
 
-class PresenceWatch:
+class PresenceWatch(Follower):
     """Watches the presence states of all servers that have AMI (`followers.Follower`, `ami.link.Listener`)."""
 
     def __init__(self, engine: Engine, amis: Mapping[str, AmiPort], clock: Callable[[], float]) -> None:
@@ -115,15 +114,6 @@ class PresenceWatch:
             publisher.pump()
 
     # --- the engine ---------------------------------------------------------------------------------------------
-
-    def follow(self, model: Model, event: Event, touched: Iterable[UserId]) -> None:
-        """Do nothing: what is wished reaches the servers with the lamps."""
-
-    def shown(self, pbx: str, user: UserId, text: str) -> None:
-        """Do nothing: lamps are none of its business."""
-
-    def link_up(self, pbx: str) -> None:
-        """Do nothing: all presence states are written at a connect."""
 
     def next_deadline(self) -> float | None:
         """Tell when somebody has been quiet for long enough."""

@@ -17,8 +17,8 @@ from ari_presence.ami.wire import Fields, one
 from ari_presence.core.events import ConfigChanged, Event, Started
 from ari_presence.core.model import Model
 from ari_presence.core.names import UserId
-from ari_presence.core.queues import Do, Key, Member, Queues, note_key, noted, pauses, pausing
-from ari_presence.followers import Followers
+from ari_presence.core.queues import Do, Key, Member, Queues, note_key, noted, pausing
+from ari_presence.followers import Follower, Followers
 from ari_presence.presencewatch import AmiPort
 from ari_presence.store.base import LampsConfirmed
 
@@ -67,7 +67,7 @@ class _Server:
     said: str = ""
 
 
-class QueueKeeper:
+class QueueKeeper(Follower):
     """Keeps the pauses of all servers (`followers.Follower`, `ami.link.Listener`)."""
 
     def __init__(self, engine: Engine, amis: Mapping[str, AmiPort], clock: Callable[[], float]) -> None:
@@ -119,12 +119,6 @@ class QueueKeeper:
                 for key in tuple(server.queues.keys.get(user, ())):
                     self._check(pbx, server, key)
 
-    def shown(self, pbx: str, user: UserId, text: str) -> None:
-        """Do nothing: lamps are none of its business."""
-
-    def link_up(self, pbx: str) -> None:
-        """Do nothing: AMI has connections of its own."""
-
     def next_deadline(self) -> float | None:
         """Tell when something is to be listed or tried again."""
         return min(
@@ -149,7 +143,7 @@ class QueueKeeper:
     # --- listing ------------------------------------------------------------------------------------------------
 
     def _is_wanted(self, server: _Server) -> bool:
-        return bool(server.queues.ours or pauses(self._engine.model.settings.states))
+        return bool(server.queues.ours) or self._engine.model.settings.states.pauses_queues
 
     def _list(self, pbx: str, server: _Server) -> None:
         """Ask for what is due; of whole queues, since an event tells less than a listing and may be missed."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ari_presence.core.model import Model
 from ari_presence.core.names import UserId, is_user_id
-from ari_presence.core.userstate import Layer, StateDef, StateTable
+from ari_presence.core.userstate import Layer
 
 _LOCAL = re.compile(r"Local/([^@/]+)(?:@.*)?\Z")
 _HINT = re.compile(r"hint:([^@]+)(?:@.*)?\Z", re.IGNORECASE)
@@ -157,11 +157,6 @@ def pausing(model: Model, owner: UserId | None) -> str | None:
         if layer is not Layer.CALLS:
             return state.id if state.pauses_queues else ""
     return ""
-
-
-def pauses(states: StateTable) -> tuple[StateDef, ...]:
-    """Give the states that pause their users."""
-    return tuple(state for state in states.all if state.pauses_queues)
 
 
 def note_key(key: Key) -> str:

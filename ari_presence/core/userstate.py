@@ -175,6 +175,7 @@ class StateTable:
         if AVAILABLE not in self.by_id:
             raise ValueError("there is no state 'available'")
         self.dialled = tuple(sorted(self.by_digit.values(), key=lambda state: state.digit))
+        self.pauses_queues = any(state.pauses_queues for state in self.all)
         self.settable = tuple(s for s in self.all if s.id not in CALL_STATES and s.id != OFFLINE)
 
     def to_set(self, text: str) -> StateDef:

@@ -12,7 +12,7 @@ from ari_presence.core.features import Action
 from ari_presence.core.lamps import LampLayout
 from ari_presence.core.model import Model
 from ari_presence.core.names import UserId
-from ari_presence.core.queues import Do, Key, Member, Queues, note_key, noted, owner_of, pauses, pausing
+from ari_presence.core.queues import Do, Key, Member, Queues, note_key, noted, owner_of, pausing
 from ari_presence.core.reducer import reduce
 from ari_presence.core.userstate import BUILTIN, StateTable
 from tests.unit.engine_rig import make_settings
@@ -144,7 +144,7 @@ def test_state_without_calls_decides() -> None:
     reduce(model, ev.ResetAsked(3.0, 2, "100", "cli"))
     assert pausing(model, ALICE) == ""
     assert pausing(model, UserId("999")) == ""
-    assert [state.id for state in pauses(STATES)] == ["lunch", "meeting"]
+    assert STATES.pauses_queues and not StateTable().pauses_queues
 
 
 def test_nothing_is_decided_before_all_users_are_known() -> None:
