@@ -23,7 +23,7 @@ def _calendar(section: CalendarSection, order: int, settings: Settings) -> Calen
         name=section.name,
         order=order,
         place=str(section.file or section.folder or section.url),
-        users=None if section.all else frozenset([*map(UserId, section.users), *members]),
+        users=None if section.everybody else frozenset([*map(UserId, section.users), *members]),
         rules=section.all_rules,
         is_folder=section.folder is not None,
         zone=section.timezone,

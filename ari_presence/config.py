@@ -34,7 +34,7 @@ from ari_presence.config_errors import ProblemsError, lines
 from ari_presence.config_rights import Rights, Settable, unsettable
 from ari_presence.config_schedule import ScheduleSection, schedule_problems, time_of_day
 from ari_presence.config_secret import read_secret
-from ari_presence.config_section import Section
+from ari_presence.config_section import Id, Login, Section
 from ari_presence.config_values import HostPort, matching
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.names import StateId, UserId, fold_endpoint
@@ -48,7 +48,6 @@ Seconds = Annotated[int, BeforeValidator(values.duration)]
 SecondsOrOff = Annotated[int | None, BeforeValidator(values.optional(values.duration))]
 Address = Annotated[HostPort, BeforeValidator(values.host_port)]
 AddressOrOff = Annotated[HostPort | None, BeforeValidator(values.optional(values.host_port))]
-Id = Annotated[str, AfterValidator(values.user_id)]
 Label = Annotated[str, AfterValidator(values.label)]
 Lamp = Annotated[DeviceState, BeforeValidator(values.lamp)]
 Sounds = Annotated[
@@ -56,7 +55,6 @@ Sounds = Annotated[
 ]
 Regex = Annotated[re.Pattern[str] | None, BeforeValidator(values.regex)]
 Zone = Annotated[tzinfo, BeforeValidator(values.zone)]
-Login = Annotated[str, AfterValidator(matching(r"[!-9;-~]{1,79}", "a user name: no spaces, no colon"))]
 Dialled = Annotated[str, AfterValidator(matching(r"[0-9*#+]{1,40}", "a number: digits, *, # and + only"))]
 
 

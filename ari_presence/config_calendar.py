@@ -22,7 +22,7 @@ from ari_presence import config_values as values
 from ari_presence.calendars.rules import BUSY_TYPES, DEFAULT_RULES, Rule
 from ari_presence.config_errors import ProblemsError
 from ari_presence.config_secret import read_secret
-from ari_presence.config_section import Section
+from ari_presence.config_section import ForUsers, Id, Login
 from ari_presence.config_values import matching
 from ari_presence.core.userstate import StateTable
 
@@ -32,8 +32,6 @@ _EXAMPLE = '{ words = ["lunch"], state = "lunch" }'
 _WORDS_AT_MOST = 100
 
 File = Annotated[Path | None, BeforeValidator(values.absolute_path)]
-Id = Annotated[str, AfterValidator(values.user_id)]
-Login = Annotated[str, AfterValidator(matching(r"[!-9;-~]{1,79}", "a user name: no spaces, no colon"))]
 Address = Annotated[str, AfterValidator(matching(r"[^\s@]{1,100}@[^\s@]{1,100}", "an e-mail address"))]
 
 
@@ -80,7 +78,7 @@ def _texts(given: Mapping[str, object], key: str, number: int) -> tuple[str, ...
     return tuple(texts)
 
 
-class CalendarSection(Section):
+class CalendarSection(ForUsers):
     """`[[calendar]]`: one file, folder or address, and whose it is.
 
     Attributes:
@@ -88,8 +86,6 @@ class CalendarSection(Section):
         file: One iCalendar file.
         folder: Folder with one `<user>.ics` for each user.
         url: Of an http(s) server; may hold `{user}`.
-        users: Whose it is, with those of `groups`.
-        all: It is everybody's.
         password: For the server, wherever it came from.
         address: E-mail addresses of the owner; may hold `{user}`.
     """
@@ -98,9 +94,6 @@ class CalendarSection(Section):
     file: File = None
     folder: File = None
     url: Annotated[str, AfterValidator(_url)] | None = None
-    users: tuple[Id, ...] = ()
-    groups: tuple[Id, ...] = ()
-    all: StrictBool = False
     username: Login | None = None
     password_file: str | None = None
     password: SecretStr | None = Field(default=None, validate_default=True)
@@ -123,10 +116,6 @@ class CalendarSection(Section):
             raise ProblemsError(("file", "is missing, and so are folder and url: give one of them"))
         if len(places) > 1:
             raise ProblemsError((places[1], f"is given beside {places[0]}: keep one of them"))
-        if self.all and (self.users or self.groups):
-            raise ProblemsError(("all", "is given beside users or groups: keep one"))
-        if not (self.all or self.users or self.groups):
-            raise ProblemsError(("users", "is missing: say whose it is with users, groups or all = true"))
         if not REFRESH_S[0] <= self.refresh_s <= REFRESH_S[1]:
             raise ProblemsError(("refresh", 'must be from "1s" to "1d"'))
         self._check_login()

@@ -10,11 +10,11 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Protocol
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from ari_presence import config_values as values
 from ari_presence.config_errors import ProblemsError
-from ari_presence.config_section import Section
+from ari_presence.config_section import ForUsers, Id
 from ari_presence.core.names import StateId, UserId
 from ari_presence.core.schedule import DAY_S, Days, Schedule, ScheduleTable, Span
 from ari_presence.core.timers import instant_of, parse_time_of_day
@@ -151,16 +151,10 @@ def exception_table(value: object) -> Mapping[date, tuple[Span, ...]]:
     return found
 
 
-Id = Annotated[str, AfterValidator(values.user_id)]
-
-
-class ScheduleSection(Section):
+class ScheduleSection(ForUsers):
     """`[[schedule]]`: working hours, for the users it names, the members of groups, or all; "" as a state is none."""
 
     name: Id
-    users: tuple[Id, ...] = ()
-    groups: tuple[Id, ...] = ()
-    everybody: StrictBool = Field(default=False, alias="all")
     timezone: Annotated[tzinfo | None, BeforeValidator(values.optional(values.zone))] = None
     hours: Annotated[tuple[tuple[Span, ...], ...], BeforeValidator(week)] = ((),) * 7
     inside: str = ""
@@ -173,10 +167,6 @@ class ScheduleSection(Section):
 
     @model_validator(mode="after")
     def _does_something(self) -> "ScheduleSection":
-        if not (self.users or self.groups or self.everybody):
-            raise ProblemsError(("users", 'is for nobody: give users = ["100"], groups = ["sales"] or all = true'))
-        if self.everybody and (self.users or self.groups):
-            raise ProblemsError(("all", "users and groups have no use beside it: keep one"))
         if not (self.inside or self.outside or self.holiday):
             raise ProblemsError(("outside", 'no state is given: write outside = "out", or inside = "..."'))
         if not any(self.hours) and not self.holidays and not any(self.exceptions.values()):

@@ -78,7 +78,7 @@ def test_address_of_a_subscription_is_that_of_a_server() -> None:
     [
         ("all = true", "[[calendar]] 1, file: is missing, and so are folder and url: give one of them"),
         ('file = "/a"\nurl = "https://a/b"\nall = true', "url: is given beside file: keep one of them"),
-        ('file = "/a"', "users: is missing: say whose it is with users, groups or all = true"),
+        ('file = "/a"', 'users: is missing: give users = ["100"], groups = ["sales"] or all = true'),
         ('file = "/a"\nusers = ["100"]\nall = true', "all: is given beside users or groups: keep one"),
         ('file = "a.ics"\nall = true', "is not a whole path"),
         ('url = "ftp://a/b"\nall = true', "must begin with http:// or https://"),

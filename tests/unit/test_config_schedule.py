@@ -103,7 +103,7 @@ OUT = 'outside = "out"\n'
         (HOURS + 'inside = "on-call"\n', "inside: there is no state 'on-call' to set"),
         (HOURS + 'timezone = "Mars"\n', "timezone: 'Mars' is not a time zone"),
         (HOURS + 'holiday = "away"\n', "holiday: no day is given"),
-        ('users = ["100"]\n' + HOURS, "all: users and groups have no use beside it"),
+        ('users = ["100"]\n' + HOURS, "all: is given beside users or groups"),
         ("", "hours: is missing, so nothing ever changes"),
         ('hour = { mon = "09:00-17:00" }\n', "hour: unknown key: did you mean hours?"),
     ],
@@ -128,7 +128,7 @@ SALES_AND_SUPPORT = '[[user]]\nid = "100"\ngroups = ["sales", "support"]\n'
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        pytest.param(schedule("a", ""), "[[schedule]] 1, users: is for nobody", id="for-nobody"),
+        pytest.param(schedule("a", ""), "[[schedule]] 1, users: is missing", id="for-nobody"),
         pytest.param(f'[[schedule]]\nname = "a"\nall = true\n{HOURS}', "outside: no state is given", id="no-state"),
         pytest.param(
             schedule("a", "all = true") * 2, "[[schedule]] 2, name: 'a' is that of [[schedule]] 1 already", id="name"
