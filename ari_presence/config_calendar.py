@@ -22,7 +22,7 @@ from ari_presence import config_values as values
 from ari_presence.calendars.rules import BUSY_TYPES, DEFAULT_RULES, Rule
 from ari_presence.config_errors import ProblemsError
 from ari_presence.config_secret import read_secret
-from ari_presence.config_section import ForUsers, Id, Login
+from ari_presence.config_section import ForUsers, Id, Login, memberless
 from ari_presence.config_values import matching
 from ari_presence.core.userstate import StateTable
 
@@ -148,6 +148,4 @@ def calendar_problems(
             if rule.state and rule.state not in settable:
                 text = f"rule {place}: there is no state {rule.state!r} to set: one of {', '.join(sorted(settable))}"
                 yield f"[[calendar]] {number}, rules", text
-        for group in calendar.groups:
-            if group not in groups:
-                yield f"[[calendar]] {number}, groups", f"nobody is in {group!r}: write it into groups of a [[user]]"
+    yield from memberless("calendar", calendars, groups)

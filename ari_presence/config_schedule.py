@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ari_presence import config_values as values
 from ari_presence.config_errors import ProblemsError
-from ari_presence.config_section import ForUsers, Id
+from ari_presence.config_section import ForUsers, Id, memberless
 from ari_presence.core.names import StateId, UserId
 from ari_presence.core.schedule import DAY_S, Days, Schedule, ScheduleTable, Span
 from ari_presence.core.timers import instant_of, parse_time_of_day
@@ -223,7 +223,8 @@ def schedule_problems(config: _Config) -> list[tuple[str, str]]:
             first = taken.setdefault((kind, value), where)
             if first != where:
                 problems.append((f"{where}, {key}", _claimed(kind, value, first)))
-    return problems or _two_groups(config)
+    groups = {group for user in config.user_list for group in user.groups}
+    return problems or [*memberless("schedule", config.schedule_list, groups), *_two_groups(config)]
 
 
 def _claims(section: ScheduleSection) -> Iterator[tuple[str, str, str]]:

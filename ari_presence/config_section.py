@@ -1,5 +1,6 @@
 """What all sections of the configuration are made of, and what several of them say in the same way."""
 
+from collections.abc import Collection, Iterator, Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, model_validator
@@ -31,3 +32,17 @@ class ForUsers(Section):
         if self.everybody and (self.users or self.groups):
             raise ProblemsError(("all", "is given beside users or groups: keep one"))
         return self
+
+
+def memberless(table: str, sections: Sequence[ForUsers], groups: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Complain of groups in which nobody is.
+
+    Args:
+        table: Name of the table in the file.
+        sections: All of them.
+        groups: Those that a `[[user]]` is in.
+    """
+    for number, section in enumerate(sections, 1):
+        for group in section.groups:
+            if group not in groups:
+                yield f"[[{table}]] {number}, groups", f"nobody is in {group!r}: write it into groups of a [[user]]"

@@ -153,6 +153,11 @@ SALES_AND_SUPPORT = '[[user]]\nid = "100"\ngroups = ["sales", "support"]\n'
             "[[user]] 1, groups: 100 is in sales and support, which have different schedules",
             id="two-groups-of-a-user",
         ),
+        pytest.param(
+            schedule("a", 'groups = ["sale"]'),
+            "[[schedule]] 1, groups: nobody is in 'sale': write it into",
+            id="no-group",
+        ),
         pytest.param('[users]\nreset_at = "25:00"', "[users] reset_at: '25:00' is not a time of day", id="reset"),
         pytest.param("[users]\nremind_after = 12", "[users] remind_after: a duration is text", id="remind"),
     ],
