@@ -14,7 +14,7 @@ from ari_presence.core.calls import Calls, CallView
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.kept import Rules
 from ari_presence.core.lamps import LampLayout
-from ari_presence.core.names import UserId, fold_endpoint, is_user_id, printable
+from ari_presence.core.names import UserId, fold_endpoint, is_user_id
 from ari_presence.core.occurrences import Occurrences
 from ari_presence.core.parking import Parking
 from ari_presence.core.schedule import ScheduleTable
@@ -235,8 +235,7 @@ class Model:
         """
         user = self.users.get(UserId(name))
         if user is None:
-            text = f"there is no user '{printable(name)}': `ari-presence users` lists them"
-            raise Refused(text, code="unknown-user")
+            raise Refused(f"there is no user {name[:60]!r}: 'ari-presence users' lists them", code="unknown-user")
         return user
 
     def owner(self, line: str) -> UserId | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ari_presence.core.devstate import DeviceState
-from ari_presence.core.names import StateId, UserId, printable
+from ari_presence.core.names import StateId, UserId
 from ari_presence.errors import Refused
 
 
@@ -187,7 +187,7 @@ class StateTable:
         state = self.by_id.get(text)
         if state not in self.settable:
             known = ", ".join(each.id for each in self.settable)
-            raise Refused(f"there is no state '{printable(text)}' to set: one of {known}", code="bad-state")
+            raise Refused(f"there is no state {text[:60]!r} to set: one of {known}", code="bad-state")
         return state
 
     def layers(self, entries: Mapping[Layer, Entry]) -> Iterable[tuple[Layer, Entry, StateDef]]:

@@ -130,6 +130,6 @@ def test_user_is_given_by_id_and_nobody_is_refused() -> None:
     model = Model(settings())
     model.users[UserId("100")] = User(UserId("100"), UserSettings(), 0.0)
     assert model.user("100").id == "100"
-    with pytest.raises(Refused, match="there is no user '99x'") as caught:
+    with pytest.raises(Refused, match=r"there is no user '99\\nx'") as caught:
         model.user("99\nx")
     assert caught.value.code == "unknown-user"
