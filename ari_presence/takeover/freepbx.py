@@ -18,6 +18,7 @@ from ari_presence.core.lamps import Presence
 from ari_presence.core.names import is_user_id
 from ari_presence.core.userstate import DND, StateTable
 from ari_presence.errors import Refused
+from ari_presence.settings import settings_of
 from ari_presence.takeover.astdb import Row
 
 HEAD = "# Taken over from FreePBX.\n"
@@ -172,13 +173,14 @@ def compare(found: Sequence[Person], config: Config, text: str, environ: Mapping
         ConfigError: The configuration would not be valid any more: one line for each reason.
     """
     tables, added, kept, states = [], [], [], []
+    owner = settings_of(config).owner
     for person in found:
         if (state := person.state(config.states)) is not None:
             states.append((person.id, *state))
         row = next((user for user in config.user_list if user.id == person.id), None)
         if row is not None:
             kept += _differing(person, row)
-        elif person.name or not _is_discovered(person, config):
+        elif person.name or [owner(each) for each in person.endpoints] != [person.id]:  # else discovery finds it
             added.append(person.id)
             tables.append(_table(person))
     new = text
@@ -186,15 +188,6 @@ def compare(found: Sequence[Person], config: Config, text: str, environ: Mapping
         new = "\n".join([text.rstrip("\n") + "\n", HEAD + "\n".join(tables)])
         parse_config(tomllib.loads(new), environ, where="with the users of FreePBX")
     return Difference(new, tuple(added), tuple(kept), tuple(states))
-
-
-def _is_discovered(person: Person, config: Config) -> bool:
-    """Tell whether somebody is a user without being listed, with this endpoint alone."""
-    pattern, exclude = config.users.discover, config.users.exclude
-    if len(person.endpoints) != 1 or pattern is None or (exclude is not None and exclude.search(person.endpoints[0])):
-        return False
-    match = pattern.fullmatch(person.endpoints[0])
-    return match is not None and match["user"].lower() == person.id
 
 
 def _differing(person: Person, row: User) -> list[str]:

@@ -7,7 +7,7 @@ from ari_presence.calendars.rules import DEFAULT_RULES
 from ari_presence.calendarsetup import setup_of
 from ari_presence.config import parse_config
 from ari_presence.core.names import UserId
-from ari_presence.daemon import settings_of
+from ari_presence.settings import settings_of
 
 TEXT = """
 [[pbx]]
