@@ -235,6 +235,6 @@ def test_freepbx_file_says_how_to_include_it_and_filters_every_key() -> None:
     assert head.startswith("; ari-presence: ") and '#include "presence-freepbx.conf"' in head
     found = lines("presence-freepbx.conf")
     assert [line for line in found if line.startswith("[")] == ["[presence-freepbx]"]
-    users = [line for line in found if "Set(PRESENCE_USER=" in line]
+    users = [line for line in found if "Set(PRESENCE_FOR=" in line]
     assert len(users) == 2 and all("${FILTER(-a-z0-9_.,${SHIFT(" in line for line in users)
-    assert all("DND/${PRESENCE_USER}" in line for line in found if "DB" in line)
+    assert all("DND/${PRESENCE_FOR}" in line for line in found if "DB" in line)
