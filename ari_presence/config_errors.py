@@ -4,11 +4,15 @@ A line never repeats a value except where the text of `config_values` does, so n
 """
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+_SHOWN = 120
+_LOGIN = re.compile(r"://[^\s/'\"]*@")
+_LONG = re.compile(rf"\S{{{_SHOWN + 1},}}")
 _TYPES = {
     "string_type": "must be text in quotes",
     "bool_type": "must be true or false, without quotes",
@@ -48,7 +52,14 @@ def lines(error: ValidationError, model: type[BaseModel]) -> list[str]:
             len(e["loc"]) > size and e["loc"][:size] == each["loc"] for e in errors
         ):
             found += _lines_of(each, model)
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(map(_one_line, found)))
+
+
+def _one_line(text: str) -> str:
+    """Make a complaint one line that can be read, whatever it repeats: no control characters, no login, no long value."""
+    text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    text = _LOGIN.sub("://...@", text)
+    return _LONG.sub(lambda match: match[0][: _SHOWN - 3] + "...", text)
 
 
 def _lines_of(each: Mapping[str, Any], model: type[BaseModel]) -> Iterator[str]:

@@ -35,10 +35,10 @@ def parse_duration(text: str) -> int:
     """
     match = _DURATION.match(text)
     if match is None:
-        raise Refused(f"'{text}' is not a duration: write 90s, 45m, 2h or 1d", code="bad-time")
+        raise Refused(f"{text[:20]!r} is not a duration: write 90s, 45m, 2h or 1d", code="bad-time")
     seconds = int(match[1]) * _UNIT_S[match[2]]
     if seconds > MAX_DURATION_S:
-        raise Refused(f"'{text}' is too long: at most 366d", code="bad-time")
+        raise Refused(f"{text!r} is too long: at most 366d", code="bad-time")
     return seconds
 
 
@@ -61,7 +61,7 @@ def parse_time_of_day(text: str) -> time:
     """
     digits = text.replace(":", "", 1) if text[2:3] == ":" else text
     if len(digits) != 4 or not (digits.isascii() and digits.isdigit()) or digits[:2] > "23" or digits[2:] > "59":
-        raise Refused(f"'{text}' is not a time of day: write HH:MM, 00:00 to 23:59", code="bad-time")
+        raise Refused(f"{text[:20]!r} is not a time of day: write HH:MM, 00:00 to 23:59", code="bad-time")
     return time(int(digits[:2]), int(digits[2:]))
 
 

@@ -151,6 +151,14 @@ def test_defaults_equal_the_contract_example(tmp_path: Path) -> None:
             PBX + "[calls]\nwrap_up = 5", "[calls] wrap_up: a duration is text with its unit", id="int-duration"
         ),
         pytest.param(PBX + '[calls]\nwrap_up = "5 m"', "[calls] wrap_up: '5 m' is not a duration", id="bad-duration"),
+        pytest.param(PBX + '[calls]\nwrap_up = "5\\nm"', "[calls] wrap_up: '5\\nm' is not", id="duration-with-newline"),
+        pytest.param(
+            PBX + 'ami_password_file = "a\\nb"', "start with systemd and LoadCredential=a\\nb", id="secret-with-newline"
+        ),
+        pytest.param(PBX + f'app = "{"a" * 5000}"', "aaa... is not an application name", id="cut-where-it-is-long"),
+        pytest.param(
+            PBX + 'ca_file = "http://bob:word@host/x"', "'http://...@host/x' is not a whole path", id="login-elsewhere"
+        ),
         pytest.param(PBX + PBX, "[[pbx]] 2, name: 'hq' is that of [[pbx]] 1 already", id="pbx-twice"),
         pytest.param(PBX.replace("hq", "h q"), "[[pbx]] 1, name: 'h q' is not a legal id", id="pbx-name"),
         pytest.param(PBX + 'app = "a,b"', "[[pbx]] 1, app: 'a,b' is not an application name", id="app-comma"),
