@@ -93,6 +93,7 @@ class _Daemon:
         self._ended = threading.Event()
         self._exit_code = 0
         self._reloading = threading.Lock()
+        self._hangup_waits = threading.Event()
         self._store = SqliteStore(config.state_dir / FILE_NAME)
         stack.callback(self._store.close)
         stored = self._store.load()
@@ -219,6 +220,9 @@ class _Daemon:
             log.error("old history not deleted, tried again in an hour", reason=str(error))
 
     def _on_hangup(self, _number: int, _frame: FrameType | None) -> None:
+        if self._hangup_waits.is_set():  # one that has yet to read the file does for this signal too
+            return
+        self._hangup_waits.set()
         threading.Thread(target=self._reload_by_signal, name="reload", daemon=True).start()
 
     def _reload_by_signal(self) -> None:
@@ -228,6 +232,7 @@ class _Daemon:
     def _reload(self) -> str:
         """Read the configuration again; a broken one, or one that needs a restart, leaves the running one in force."""
         with self._reloading:
+            self._hangup_waits.clear()
             try:
                 config = load_config(self._path, self._environ)
                 self._fixed.check(_Fixed.of(config))

@@ -361,6 +361,31 @@ def test_reload_puts_new_users_in_force(daemon: Daemon) -> None:
     assert daemon.run(script) == 0
 
 
+def test_hangups_while_a_reload_waits_are_one(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood of SIGHUP leaves no queue of reloads behind, and what was written last is in force."""
+    load, loads, gate = module.load_config, count(1), threading.Event()
+    last = [0]
+
+    def slow(*args: Any) -> Any:
+        last[0] = next(loads)
+        assert gate.wait(10)
+        return load(*args)
+
+    def script() -> None:
+        daemon.ready()
+        monkeypatch.setattr(module, "load_config", slow)
+        for number in range(50):
+            daemon.write(f'[[user]]\nid = "u{number}"\n')
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert len([thread for thread in threading.enumerate() if thread.name == "reload"]) <= 2
+        gate.set()
+        daemon.eventually(lambda: {row["user"] for row in daemon.control.get("/users")} == {"100", "101", "u49"})
+        daemon.eventually(lambda: "reload" not in {thread.name for thread in threading.enumerate()})
+        assert last[0] <= 2
+
+    assert daemon.run(script) == 0
+
+
 def test_user_who_leaves_the_configuration_gets_dark_lamps(ari: FakeAri, daemon: Daemon) -> None:
     """A lamp that nobody would ever put out is put out at once."""
     daemon.write('[[user]]\nid = "alice"\n')
