@@ -162,8 +162,6 @@ class Keeper:
         if setup is None:
             return
         first, self._setup = self._setup is None, setup
-        if setup.calendars:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         names = {calendar.name for calendar in setup.calendars}
         self._drop([key for key in self._sources if key[0] not in names])
         self._due = dict.fromkeys(names, 0.0)
@@ -173,14 +171,22 @@ class Keeper:
         for calendar in setup.calendars if first else ():
             self._plan(setup, calendar)
         for source in list(self._sources.values()) if first else ():
-            if not self._is_interrupted and Path(self._copy(source) + ".ics").exists():
+            if not self._is_interrupted and self._has_copy(source):
                 self._work(source, look=False)
+
+    def _has_copy(self, source: Source) -> bool:
+        with suppress(OSError):  # of a folder that may not be looked into
+            return Path(self._copy(source) + ".ics").exists()
+        return False
 
     def _round(self) -> None:
         """Look at everything that is due."""
         now, setup = self._clock.monotonic(), self._setup
         if setup is None:
             return
+        if setup.calendars:
+            with suppress(OSError):  # calendars count without copies too; the reader says what is wrong with the folder
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for calendar in setup.calendars:
             if self._is_interrupted or self._due.get(calendar.name, now + 1) > now:
                 continue
@@ -242,9 +248,10 @@ class Keeper:
         """Look at one source; tell whether there is something new to say of it."""
         if self._is_interrupted:
             return False
-        before = source.answer
+        before, worked_out_at = source.answer, source.worked_out_at
         answer = self._work(source, look=True)
-        source.failures = source.failures + 1 if answer.failure else 0
+        was_read = source.worked_out_at != worked_out_at  # though its copy could not be kept
+        source.failures = source.failures + 1 if answer.failure and not was_read else 0
         wait_s = source.calendar.refresh_s * 2 ** min(source.failures, 20) if source.failures > 1 else 0.0
         source.due = self._clock.monotonic() + min(wait_s, max(LONGEST_BACKOFF_S, source.calendar.refresh_s))
         first = source.looks == 0

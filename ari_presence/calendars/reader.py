@@ -5,6 +5,7 @@ and limited memory, and whoever started it ends it when an answer is late. Secre
 command line.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -27,6 +28,7 @@ from ari_presence.calendars.source import Answer, Job
 SCAN_CPU_S = 10.0
 CALENDAR_CPU_S = 20.0
 NICE = 10
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ReadError(Exception):
@@ -137,7 +139,8 @@ class _Copy:
         self.read_at: float | None = None
         known: Mapping[str, Any] = {}
         with suppress(OSError, ValueError):
-            known = json.loads(self._json.read_bytes())
+            read = json.loads(self._json.read_bytes())
+            known = read if isinstance(read, dict) else {}
             self.read_at = self._json.stat().st_mtime
         self.exists = known.get("place") == self._place and self._ics.exists()
         if not self.exists:
@@ -173,7 +176,8 @@ class _Copy:
                 _replace(self._ics, found.text())
             _replace(self._json, json.dumps(known).encode())
         except OSError as error:
-            raise ReadError(f"{self._ics.parent}: no copy can be kept ({error.strerror}): make room there") from None
+            remedy = "make room there" if error.errno in _FULL else "make it a folder that the daemon may write to"
+            raise ReadError(f"{self._ics.parent}: no copy can be kept ({error.strerror}): {remedy}") from None
         self.digest, self.entries, self.exists = digest, entries, True
 
 

@@ -162,6 +162,20 @@ def test_server_without_the_calendar_is_asked_less_and_less(tmp_path: Path) -> N
         here.until(lambda: here.shows() == "Budget")
 
 
+def test_calendars_count_where_no_copies_can_be_kept(file: Path, tmp_path: Path) -> None:
+    """It is said what is wrong with the folder, what is new counts at the next look, and copies are kept once they can be."""
+    (tmp_path / "kept").write_text("no folder")
+    with capture_logs() as logs, office(tmp_path, calendar(file, ALICE)) as here:
+        here.until(lambda: here.shows() == "Budget")
+        here.until(lambda: "no copy can be kept (Not a directory): make it a folder" in here.failure())
+        for number in range(8):  # no less often
+            file.write_bytes(text(now_event(f"Review {number}")))
+            here.until(lambda wanted=f"Review {number}": here.shows() == wanted)  # type: ignore[misc]
+        (tmp_path / "kept").unlink()
+        here.until(lambda: (tmp_path / "kept/work.ics").exists() and not here.failure())
+    assert [each["log_level"] for each in logs] == ["warning", "info"]
+
+
 def test_each_user_has_the_own_file_of_a_folder(tmp_path: Path) -> None:
     """A file that appears counts, one that goes takes its state along, an empty folder is not believed."""
     folder = tmp_path / "calendars"

@@ -157,7 +157,7 @@ def test_copy_of_another_place_is_not_taken(job: Job, server: CalendarServer) ->
 def test_damaged_copy_counts_as_none(job: Job, server: CalendarServer) -> None:
     """A full disk, a crash of the machine: it is fetched again."""
     job = replace(job, place=server.url())
-    for damage in (b"", b"BEGIN:VCAL", b"\xff\xfe"):
+    for damage in (b"", b"BEGIN:VCAL", b"\xff\xfe", b"[]"):
         Reader().do(job)
         Path(job.kept + ".ics").write_bytes(damage)
         assert Reader().do(replace(job, look=False)).failure
