@@ -131,5 +131,5 @@ def _refusal(status: int, document: Json) -> Exception:
 def user_path(user: str, rest: str = "") -> str:
     """Give the resource of a user; raises `Refused` for what cannot be a user id."""
     if not is_user_id(user):
-        raise Refused(f"'{user}' is not a user", code="unknown-user")
+        raise Refused(f"{user[:60]!r} is not a user", code="unknown-user")
     return f"/users/{quote(user, safe='')}{rest}"

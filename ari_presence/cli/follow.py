@@ -126,7 +126,7 @@ def since_instant(text: str) -> str:
     try:
         return rfc3339(datetime.fromisoformat(text).timestamp())
     except (ValueError, OverflowError, OSError):
-        raise typer.BadParameter(f"'{text}' is not a time: write 2h, 7d, 2026-01-31 or 2026-01-31T13:30") from None
+        raise typer.BadParameter(f"{text[:40]!r} is not a time: write 2h, 7d, 2026-01-31 or 2026-01-31T13:30") from None
 
 
 def _since_option(text: str | None) -> str | None:

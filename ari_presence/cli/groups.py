@@ -24,7 +24,7 @@ def groups(
     if group is not None:
         found = [each for each in found if each["group"] == group]
         if not found:
-            raise Refused(f"there is no group '{group}': 'ari-presence groups' lists them", code="unknown-group")
+            raise Refused(f"there is no group {group[:60]!r}: 'ari-presence groups' lists them", code="unknown-group")
     if as_json:
         emit_json(found)
     elif not found:

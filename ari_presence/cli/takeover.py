@@ -17,6 +17,7 @@ from ari_presence.cli.client import CHANGE_S, LONG_S, user_path
 from ari_presence.cli.connect import JsonOption, connect
 from ari_presence.cli.output import emit_json
 from ari_presence.cli.settings import Options, config_path
+from ari_presence.core.names import printable
 from ari_presence.errors import ConfigError, ControlError, Refused
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ def _ask(asterisk: str) -> bytes:
             timeout=ASK_S,
         )
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no answer in time"
+        late = "no answer in time" if isinstance(error, subprocess.TimeoutExpired) else "is no command"
+        reason = error.strerror if isinstance(error, OSError) else late
         raise ControlError(f"cannot ask Asterisk ({asterisk}: {reason}): {remedy}") from None
     if done.returncode or done.stdout.startswith(b"Unable to connect"):
         said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
@@ -123,7 +125,7 @@ def _show(change: "Difference", before: str, path: Path, count: int, *, freepbx_
     for line in change.kept:
         print(f"kept: {line}")
     for user, state, message in change.states:
-        print(f"state: {user} is {state}" + (f": {message}" if message else ""))
+        print(f"state: {user} is {state}" + (f": {printable(message)}" if message else ""))
     print(f"{count} users in FreePBX, {len(change.added)} to be added, {len(change.kept)} differences kept")
     if not freepbx_on:
         print("[lamps] freepbx is not true: FreePBX's own lamps and keys will not follow")

@@ -122,7 +122,7 @@ def parse_instant(text: str) -> float:
             raise ValueError
         return parsed.timestamp()
     except (ValueError, OverflowError):
-        raise Refused(f"'{text}' is not a time: write HH:MM or 2026-01-31T13:30:00Z", code="bad-time") from None
+        raise Refused(f"{text[:40]!r} is not a time: write HH:MM or 2026-01-31T13:30:00Z", code="bad-time") from None
 
 
 class EndQueue:

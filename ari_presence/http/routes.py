@@ -47,7 +47,7 @@ class StateBody(_Body):
             raise Refused("give 'for' or 'until', not both", code="bad-time")
         for_s = parse_duration(self.for_) if self.for_ is not None else None
         if for_s == 0:
-            raise Refused(f"'{self.for_}' is no time at all: at least 1s", code="bad-time")
+            raise Refused(f"{self.for_!r} is no time at all: at least 1s", code="bad-time")
         return StateChange(self.state, self.message or None, for_s, self.until)
 
 

@@ -1,5 +1,7 @@
 """The command that shows schedules, against the real server."""
 
+import pytest
+
 from tests.unit.cli.conftest import Cli
 from tests.unit.http.fake_service import Running
 
@@ -35,9 +37,10 @@ def test_schedule_of_a_user_begins_with_what_is_shown_now(running: Running, cli:
     assert cli("schedule", "--user", "101").out.splitlines()[1] == "101 has no schedule"
 
 
-def test_schedule_of_nobody_is_exit_1(running: Running, cli: Cli) -> None:
+@pytest.mark.parametrize("user", ["999", "9\n9"])
+def test_schedule_of_nobody_is_exit_1(running: Running, cli: Cli, user: str) -> None:
     """One line."""
-    outcome = cli("schedule", "--user", "999")
+    outcome = cli("schedule", "--user", user)
     assert (outcome.code, outcome.out, outcome.err.count("\n")) == (1, "", 1)
 
 

@@ -35,11 +35,12 @@ def test_show_gives_one_user(running: Running, cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("command", ["show", "why", "clear"])
-@pytest.mark.parametrize("user", ["999", "..", "a/b", "Ä", "", "100?x=1"])
+@pytest.mark.parametrize("user", ["999", "..", "a/b", "Ä", "", "100?x=1", "10\n0", "9" * 5000])
 def test_unknown_user_is_exit_1_with_remedy(running: Running, cli: Cli, command: str, user: str) -> None:
     """What is not a user is refused in one line that says where users are listed."""
     outcome = cli(command, user)
     assert (outcome.code, outcome.out, outcome.err.count("\n")) == (1, "", 1)
+    assert len(outcome.err) < 200 and outcome.err.strip().isprintable()
     assert "'ari-presence users' lists the users" in outcome.err
 
 

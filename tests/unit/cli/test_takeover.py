@@ -1,6 +1,7 @@
 """`import freepbx`: a dry run shows a difference; what is written is whole, and the old file is kept."""
 
 import sys
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -148,7 +149,7 @@ def test_what_is_wrong_is_reported_by_line_and_changes_nothing(cli: Cli, config:
         pytest.param(["mitel"], 2, "cannot take over from 'mitel'", id="another-system"),
         pytest.param(["freepbx", "--asterisk", "/nonexistent"], 3, "cannot ask Asterisk", id="no-console"),
         pytest.param(["freepbx", "--asterisk", "false"], 3, "it said nothing", id="console-fails"),
-        pytest.param(["freepbx", "--asterisk", "'"], 3, "cannot ask Asterisk", id="quote"),
+        pytest.param(["freepbx", "--asterisk", "'"], 3, "cannot ask Asterisk (': is no command)", id="quote"),
     ],
 )
 def test_error_is_one_line_with_a_remedy(cli: Cli, arguments: list[str], code: int, text: str) -> None:
@@ -175,3 +176,11 @@ def test_states_without_a_daemon_are_refused(cli: Cli, config: Path, shown: Path
     """Exit 3, with what to do."""
     outcome = cli("import", "freepbx", str(shown), "--states")
     assert outcome.code == 3
+
+
+def test_control_characters_of_a_message_do_not_reach_the_terminal(cli: Cli, tmp_path: Path) -> None:
+    """AstDB can hold anything; a state is one line."""
+    text = b64encode(b"at\x1b[2J\nlunch").decode()
+    (tmp_path / "odd.txt").write_text(f"/AMPUSER/100/device : 100\n/CustomPresence/100 : away,,{text},e\n")
+    outcome = cli("import", "freepbx", str(tmp_path / "odd.txt"))
+    assert outcome.code == 0 and "state: 100 is away: at[2Jlunch" in outcome.out.splitlines()

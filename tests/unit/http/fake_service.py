@@ -80,7 +80,7 @@ class FakeService:
         if self.fail is not None:
             raise self.fail
         if user not in self.model:
-            raise Refused(f"no user '{user}'", code="unknown-user")
+            raise Refused(f"no user {user!r}", code="unknown-user")
 
     def _change(self, user: Json) -> ChangeResult:
         with self.changed:
