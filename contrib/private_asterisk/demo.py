@@ -9,10 +9,12 @@ import contextlib
 import re
 import secrets
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
 
@@ -23,7 +25,7 @@ from private_asterisk.server import PrivateAsterisk, StartError, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "contrib/asterisk"
-DIALPLAN = ("presence-globals.conf", "presence-codes.conf", "presence-hints.conf")
+DIALPLAN = ROOT / "dialplan"
 CALLER, WATCHER, GUESTS = "100", "101", ("102", "103")
 DIGIUM = "Digium demo"  # only a User-Agent with this word gets the text of a presence state from Asterisk
 STEP_TIMEOUT_S = 10.0
@@ -59,6 +61,16 @@ name = "Alice Example"
 endpoints = ["PJSIP/100", "PJSIP/100-mobile"]
 groups = ["sales"]
 """
+HOURS_LEFT_S = 4
+OFFICE = """
+[[schedule]]
+name = "office"
+all = true
+hours = {{ mon-sun = "{begin:%H:%M:%S}-{end:%H:%M:%S}" }}
+outside = "out"
+"""
+AGI_CODE = "771"  # of contrib/asterisk/extensions.conf: AGI(agi://.../toggle/lunch/45)
+BUSY_HERE = 486
 
 
 class SampleAsterisk(PrivateAsterisk):
@@ -68,8 +80,10 @@ class SampleAsterisk(PrivateAsterisk):
     """
 
     def __init__(self) -> None:
-        """Choose the password of the phones."""
+        """Choose the password of the phones and the port of AGI."""
         self.phone_password = secrets.token_hex(4)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.agi_port = int(free.getsockname()[1])
         super().__init__(22)
 
     def _write_all(self) -> None:
@@ -77,9 +91,13 @@ class SampleAsterisk(PrivateAsterisk):
         texts = {
             name: (SAMPLES / name).read_text() for name in ("ari.conf", "http.conf", "pjsip.conf", "extensions.conf")
         }
-        texts |= {name: (ROOT / "dialplan" / name).read_text() for name in DIALPLAN}
+        texts |= {path.name: path.read_text() for path in DIALPLAN.glob("*.conf")}
+        for name, key, value in (
+            ("http", "bindport", self.http_port),
+            ("presence-globals", "PRESENCE_AGI_PORT", self.agi_port),
+        ):
+            texts[f"{name}.conf"] = re.sub(rf"(?m)^{key}=.*", f"{key}={value}", texts[f"{name}.conf"])
         texts["ari.conf"] = texts["ari.conf"].replace("CHANGE-ME", self.ari_password)
-        texts["http.conf"] = re.sub(r"(?m)^bindport=.*", f"bindport={self.http_port}", texts["http.conf"])
         texts["extensions.conf"] = texts["extensions.conf"].replace(";include => parkedcalls", "include => parkedcalls")
         texts["pjsip.conf"] = self._pjsip(texts["pjsip.conf"])
         for name, text in texts.items():
@@ -129,6 +147,7 @@ class Look:
 OFF = Look("off", "off", "Ready", "available")
 DND = Look("on", "on", "On the phone", "dnd")  # Asterisk's note of BUSY; which kind of busy stands in the text
 LUNCH = Look("on, hold", "off", "On hold", "away lunch until ")
+OUT = Look("on, hold", "off", "On hold", "xa until ")
 MEETING = Look("on", "off", "On the phone", "dnd meeting Board room")
 
 
@@ -152,6 +171,7 @@ class Demo:
         """Begin to watch."""
         self.server, self.daemon, self.caller, self.watcher = server, daemon, caller, watcher
         self.failures = 0
+        self._lamps: list[Subscription] = []
         self._lamp = watcher.subscribe(CALLER)
         self._key = watcher.subscribe(f"*842{CALLER}")
         self._text = watcher.subscribe(CALLER, event="presence")
@@ -215,6 +235,7 @@ class Demo:
         self.dialled(f"*842{CALLER}", "the key: do not disturb", DND)
         self.dialled(f"*842{CALLER}", "the key again: off", OFF)
         self._by_command()
+        self._by_the_clock()
         self._without_daemon()
         self._restarted()
 
@@ -222,6 +243,17 @@ class Demo:
         words = ("set", CALLER, "meeting", "--message", "Board room")
         self.step(f"ari-presence set {CALLER} meeting --message ...", MEETING, lambda: self.command(*words))
         self.step(f"ari-presence clear {CALLER}", OFF, lambda: self.command("clear", CALLER))
+
+    def _by_the_clock(self) -> None:
+        now = datetime.now()
+        begin, end = now - timedelta(hours=1), now + timedelta(seconds=HOURS_LEFT_S)
+        self.daemon.configure(USERS + OFFICE.format(begin=begin, end=end))
+        self.step(f"[[schedule]] hours until {end:%H:%M:%S}, reload", OFF, lambda: self.command("reload"))
+        self.step("the hours end       out of office", OUT)
+        self.step(f"ari-presence set {CALLER} available", OFF, lambda: self.command("set", CALLER, "available"))
+        self.daemon.configure(USERS)
+        self.command("reload")
+        self.command("clear", CALLER)
 
     def _without_daemon(self) -> None:
         self.step("daemon stopped", OFF, self.daemon.stop)
@@ -243,25 +275,31 @@ class Demo:
         self.dialled("*840", "back to available", OFF)
 
     def play_calls(self, guest: SipPhone) -> None:
-        """Go through a call: what the person, the group and the parked call show."""
-        lamps = [self.watcher.subscribe(number) for number in ("whole-100", "group-sales", "parked-100")]
+        """Go through calls: what the person, the group and the parked call show, and who gets through."""
+        self._lamps = [self.watcher.subscribe(number) for number in ("whole-100", "group-sales", "parked-100")]
         print(f"\n{WATCHER} watches the person 100, the group of 100, and the calls that 100 parked\n\n{CALL_HEAD}")
         print("-" * (len(CALL_HEAD) + 6))
+        self._parked(guest)
+        self._treated(guest)
 
-        def step(what: str, act: Callable[[], object], *wanted: str) -> None:
-            problem = ""
-            try:
-                act()
-            except (SipError, RuntimeError) as error:
-                problem = str(error)
-            self.watcher.agent.wait(lambda: _columns(lamps) == wanted, STEP_TIMEOUT_S)
-            now = _columns(lamps)
-            if now != wanted:
-                problem = problem or f"it should be {', '.join(wanted)}"
-            print(CALL_LINE.format(what, *now).rstrip() + (f"   <-- FAILED: {problem}" if problem else ""), flush=True)
-            self.failures += bool(problem)
+    def _call_step(self, what: str, act: Callable[[], object], *wanted: str) -> None:
+        problem = ""
+        try:
+            act()
+        except (SipError, RuntimeError) as error:
+            problem = str(error)
+        except IndexError:
+            problem = "there is no such call"
+        self.watcher.agent.wait(lambda: _columns(self._lamps) == wanted, STEP_TIMEOUT_S)
+        now = _columns(self._lamps)
+        if now != wanted:
+            problem = problem or f"it should be {', '.join(wanted)}"
+        print(CALL_LINE.format(what, *now).rstrip() + (f"   <-- FAILED: {problem}" if problem else ""), flush=True)
+        self.failures += bool(problem)
 
+    def _parked(self, guest: SipPhone) -> None:
         calls: list[Call] = []
+        step = self._call_step
         step("(at the beginning)", lambda: None, "off", "off", "off")
         step(f"{guest.user} calls 100", lambda: calls.append(guest.dial(CALLER)), "flashing", "on", "off")
         step("100 answers", lambda: calls.append(self.caller.wait_ringing().answer()), "on", "on", "off")
@@ -271,7 +309,25 @@ class Demo:
         wait_until(lambda: "701" in self.command("parking"), STEP_TIMEOUT_S)
         self._say("parking")
         step(f"{WATCHER} dials 701 and has it", lambda: calls.append(self.watcher.dial("701")), "off", "off", "off")
-        step("it is over", calls[0].hangup, "off", "off", "off")
+        step("it is over", lambda: calls[0].hangup(), "off", "off", "off")
+
+    def _treated(self, guest: SipPhone) -> None:
+        def refused() -> None:
+            call = guest.dial(CALLER).wait_ended(STEP_TIMEOUT_S)
+            if call.status != BUSY_HERE:
+                raise SipError(f"{call}: it should be refused")
+
+        def gets_through() -> None:
+            call = guest.dial(CALLER)
+            self.caller.wait_ringing()
+            call.hangup()
+
+        step = self._call_step
+        step(f"{CALLER} dials *78       do not disturb", lambda: self.dial("*78"), "on", "on", "off")
+        step(f"{guest.user} calls {CALLER}       refused, 486", refused, "on", "on", "off")
+        step(f"{guest.user} tries again     gets through", gets_through, "on", "on", "off")
+        step(f"{CALLER} dials {AGI_CODE}       lunch, over AGI", lambda: self.dial(AGI_CODE), "on, hold", "on", "off")
+        step(f"{CALLER} dials *840      back to available", lambda: self.dial("*840"), "off", "off", "off")
 
     def _say(self, *words: str) -> None:
         try:
@@ -322,7 +378,7 @@ def _play(stop: threading.Event, *, once: bool) -> int:
     find_asterisk(22)
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(SampleAsterisk())
-        daemon = stack.enter_context(Daemon(server, USERS)).wait_ready()
+        daemon = stack.enter_context(Daemon(server, USERS, agi_port=server.agi_port)).wait_ready()
         print(f"{server.cli('core show version').split(' built')[0]} on loopback, the daemon connected")
         password = server.phone_password
         caller = stack.enter_context(SipPhone(CALLER, server, password=password))
