@@ -1,5 +1,6 @@
 """The pattern hints of dialplan/presence-hints.conf on a real Asterisk, watched by real phones."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -40,6 +41,8 @@ include => rooms
 exten => _XXX,1,Answer()
  same => n,Hangup()
 """
+
+FREEPBX = '#include "presence-freepbx.conf"\n'
 
 Phones = Callable[..., SipPhone]
 
@@ -190,7 +193,8 @@ def test_hints_inside_a_dialling_context_hide_no_extension(own: PrivateAsterisk,
 def sample(request: pytest.FixtureRequest, tree_of: Callable[[int], Tree], tmp_path: Path) -> Iterator[PrivateAsterisk]:
     """Start a server with the samples of contrib/asterisk beside the dialplan, as an administrator would copy them."""
     config = {path.name: path.read_text() for path in DIALPLAN.glob("*.conf")}
-    config["extensions.conf"] = (CONTRIB / "extensions.conf").read_text()
+    whole = (CONTRIB / "extensions.conf").read_text().replace(";#include", "#include")
+    config["extensions.conf"] = whole.replace(";include => parkedcalls", "include => parkedcalls") + FREEPBX
     server = PrivateAsterisk(request.param, phones=[], config=config, tree=tree_of(request.param))
     server.write("pjsip.conf", server.read("pjsip.conf") + (CONTRIB / "pjsip.conf").read_text())
     server.write("ari.conf", (CONTRIB / "ari.conf").read_text())
@@ -201,7 +205,11 @@ def sample(request: pytest.FixtureRequest, tree_of: Callable[[int], Tree], tmp_p
 
 
 def test_sample_configuration_loads_without_a_warning_and_works(sample: PrivateAsterisk, phone: Phones) -> None:
-    """The samples give two phones of user 100 one lamp, set by either."""
+    """The samples give two phones of user 100 one lamp, set by either; every file of dialplan/ is loaded with them."""
+    contexts = sample.cli("dialplan show")
+    for path in DIALPLAN.glob("presence-*.conf"):
+        for name in re.findall(r"(?m)^\[([\w-]+)\]", path.read_text()):
+            assert f"[ Context '{name}' " in contexts, f"{path.name} [{name}]"
     bob = phone("100", sample, password="CHANGE-ME")
     joined, whole = bob.subscribe("100"), bob.subscribe("whole-100")
     phone("100-mobile", sample, password="CHANGE-ME").dial("*78").wait_ended(10)

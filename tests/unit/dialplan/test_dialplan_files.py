@@ -52,6 +52,11 @@ def pattern(line: str) -> str:
     return re.sub(r"\$\{(\w+)\}", lambda match: global_variables()[match[1]], name)
 
 
+def test_every_file_of_the_dialplan_is_tested() -> None:
+    """A file that is added is added here; FreePBX's is for servers that need not have the others."""
+    assert sorted(path.name for path in DIALPLAN.glob("*.conf")) == sorted([*FILES, "presence-freepbx.conf"])
+
+
 @pytest.mark.parametrize("name", FILES, ids=str)
 def test_every_file_begins_with_how_to_include_it(name: str) -> None:
     """An administrator who opens a file sees what to write into extensions.conf."""
