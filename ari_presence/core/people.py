@@ -115,7 +115,7 @@ def on_config(model: Model, event: ev.ConfigChanged, out: Outcome) -> None:
     calendarstate.look_again(model, event.at)
     callstate.refresh_all(model, event.at, out)
     parkstate.refresh(model, event.at, out)
-    registration.recount(model, event.at, "configuration", out, at_once=False)
+    registration.recount(model, event.at, out, at_once=False)
     out.touched.update(kept)
 
 

@@ -14,16 +14,17 @@ from ari_presence.core.userstate import OFFLINE, Entry, Layer
 AWAY_S = 3.0
 FLAP_WITHIN_S = 120.0
 FLAPS_COUNTED = 4  # each doubles the wait
+SOURCE = "registration"
 _GONE = frozenset({DeviceState.UNAVAILABLE, DeviceState.INVALID})
 
 
 def on_listed(model: Model, event: ev.EndpointsSeen, out: Outcome, *, first: bool) -> None:
     """Count the endpoints of everybody; what is found at the first listing of a server counts at once."""
     model.offline[event.pbx] = set(event.offline)
-    recount(model, event.at, f"pbx:{event.pbx}", out, at_once=first)
+    recount(model, event.at, out, at_once=first)
 
 
-def recount(model: Model, at: float, source: str, out: Outcome, *, at_once: bool) -> None:
+def recount(model: Model, at: float, out: Outcome, *, at_once: bool) -> None:
     """Count the endpoints of everybody anew."""
     for person in model.users.values():
         person.lines = person.reachable = 0
@@ -34,7 +35,7 @@ def recount(model: Model, at: float, source: str, out: Outcome, *, at_once: bool
             if user is not None and (owner := model.users.get(user)) is not None:
                 owner.lines += 1
                 owner.reachable += endpoint not in offline
-    entry = Entry(OFFLINE, source, at)
+    entry = Entry(OFFLINE, SOURCE, at)
     alone = {
         Layer.REGISTRATION: entry
     }  # one for all who have nothing else: layers are replaced, never changed in place
@@ -44,7 +45,7 @@ def recount(model: Model, at: float, source: str, out: Outcome, *, at_once: bool
             set_automatic(model, person, Layer.REGISTRATION, entry, at, out)
             person.entries = alone
         else:
-            _settle(model, person, at, source, out, at_once=at_once)
+            _settle(model, person, at, out, at_once=at_once)
     model.forget_owners()  # of all endpoints, of which few are ever in a call at once
 
 
@@ -60,7 +61,7 @@ def on_line(model: Model, event: ev.LineSeen, out: Outcome) -> None:
         return
     (offline.add if gone else offline.discard)(event.line)
     person.reachable = max(0, person.reachable - 1) if gone else min(person.lines, person.reachable + 1)
-    _settle(model, person, event.at, f"pbx:{event.pbx}", out)
+    _settle(model, person, event.at, out)
 
 
 def on_due(model: Model, person: User, due: float, out: Outcome) -> None:
@@ -68,10 +69,10 @@ def on_due(model: Model, person: User, due: float, out: Outcome) -> None:
     if model.leaving.get(person.id) == due:
         del model.leaving[person.id]
         if person.lines and not person.reachable:
-            set_automatic(model, person, Layer.REGISTRATION, Entry(OFFLINE, "registration", due), due, out)
+            set_automatic(model, person, Layer.REGISTRATION, Entry(OFFLINE, SOURCE, due), due, out)
 
 
-def _settle(model: Model, person: User, at: float, source: str, out: Outcome, *, at_once: bool = False) -> None:
+def _settle(model: Model, person: User, at: float, out: Outcome, *, at_once: bool = False) -> None:
     shown = Layer.REGISTRATION in person.entries
     if person.reachable or not person.lines:
         model.leaving.pop(person.id, None)
@@ -81,7 +82,7 @@ def _settle(model: Model, person: User, at: float, source: str, out: Outcome, *,
     elif shown or person.id in model.leaving:
         return
     elif at_once:
-        set_automatic(model, person, Layer.REGISTRATION, Entry(OFFLINE, source, at), at, out)
+        set_automatic(model, person, Layer.REGISTRATION, Entry(OFFLINE, SOURCE, at), at, out)
     else:
         count, last = model.flaps.get(person.id, (0, 0.0))
         flaps = min(count + 1, FLAPS_COUNTED) if at - last < FLAP_WITHIN_S else 0

@@ -27,7 +27,7 @@ def test_history_of_calls_is_kept_when_wanted(
         daemon.set("106", "lunch")
         daemon.clear("106")
         by_itself = [
-            ("offline", "registration", "pbx:hq"),
+            ("offline", "registration", "registration"),
             ("available", "default", "default"),
             ("on-call", "calls", "phone:PJSIP/106"),
             ("available", "default", "default"),

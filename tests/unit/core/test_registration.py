@@ -51,7 +51,7 @@ def test_first_listing_counts_at_once() -> None:
     model = model_of("PJSIP/101", DESK)
     assert (state_of(model), state_of(model, BOB)) == ("available", "offline")
     entry = model.users[BOB].entries[Layer.REGISTRATION]
-    assert (entry.source, entry.since) == ("pbx:hq", AT)
+    assert (entry.source, entry.since) == ("registration", AT)
 
 
 def test_people_who_are_offline_together_share_their_layer() -> None:
