@@ -282,11 +282,17 @@ _UNSERVED = ("cluster",)
 
 def _warn_of_unserved(config: Config) -> None:
     """Say which settings are understood but have no effect in this release, so that nobody waits for one."""
-    keys = [f"[{name}]" for name in _UNSERVED if name in config.model_fields_set]
+    keys = [f"[{name}]" for name in _UNSERVED if _is_asked_for(config, name)]
     if keys:
         log.warning("settings without effect in this release", keys=keys)
     for each in findings(config):
         log.warning(each.problem, code=each.code, place=each.place, remedy=each.remedy)
+
+
+def _is_asked_for(config: Config, name: str) -> bool:
+    """Tell whether a section says anything but its defaults; `init` writes the headings of all."""
+    section = getattr(config, name)
+    return bool(section != type(section)())
 
 
 def _warn_of_schedules(config: Config) -> None:

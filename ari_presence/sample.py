@@ -112,6 +112,7 @@ password_file = {password_file}
 #holiday = "out"
 #holidays = ["01-01", "2026-12-24..2026-12-31"]
 #exceptions = [{{ date = "2026-12-23", hours = "08:30-12:00" }}]
+
 # One [[calendar]] for each file, folder or address of calendars (iCalendar).
 #[[calendar]]
 # Its states have the source calendar:<name>.

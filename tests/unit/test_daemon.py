@@ -244,6 +244,22 @@ def test_secret_is_in_no_line_of_the_log(
     assert ari.password not in logged
 
 
+@pytest.mark.parametrize(
+    ("more", "warned"),
+    [
+        pytest.param("[cluster]\n", False, id="heading"),
+        pytest.param('[cluster]\nurl = "redis://127.0.0.1"\n', True, id="url"),
+    ],
+)
+def test_setting_without_effect_is_named_only_where_it_asks_for_something(
+    daemon: Daemon, capfd: pytest.CaptureFixture[str], more: str, *, warned: bool
+) -> None:
+    """The headings that `init` writes are no reason to warn."""
+    daemon.write(more)
+    daemon.run(daemon.ready)
+    assert ("settings without effect" in capfd.readouterr().err) is warned
+
+
 # --- exit codes -------------------------------------------------------------------------------------------------
 
 
