@@ -164,7 +164,7 @@ def history(
     elif as_csv:
         _write_csv(rows)
     else:
-        columns = ("at", "user", "state", "layer", "source", "until", "message")
+        columns = ("at", "user", "state", "layer", "set by", "until", "message")
         show_table(columns, map(_history_row, rows))
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Json = dict[str, Any]
-USER_COLUMNS = ("user", "name", "state", "since", "until", "message", "source")
+USER_COLUMNS = ("user", "name", "state", "since", "until", "message", "set by")
 
 
 def emit_json(data: object, *, one_line: bool = False) -> None:

@@ -37,6 +37,8 @@ def users(
     found = connect(context).get("/users", stale="true" if stale else None)
     if as_json:
         emit_json(found)
+    elif stale and not found:
+        print("nobody has set a state longer than remind_after ago")
     else:
         show_table(USER_COLUMNS, map(user_row, found))
 

@@ -14,7 +14,7 @@ def test_users_are_a_table_that_is_never_cut(running: Running, cli: Cli) -> None
     outcome = cli("users")
     lines = outcome.out.splitlines()
     assert (outcome.code, outcome.err, len(lines)) == (0, "", 3)
-    assert lines[0].split() == ["user", "name", "state", "since", "until", "message", "source"]
+    assert lines[0].split() == ["user", "name", "state", "since", "until", "message", "set", "by"]
     assert running.service.model["100"]["message"].strip() in lines[1]
     assert "2023-11-14 22:13" in lines[1]
     assert "\x1b" not in outcome.out
@@ -129,3 +129,10 @@ def test_stale_users_are_those_who_may_have_forgotten_what_they_set(running: Run
     assert [line.split()[0] for line in cli("users", "--stale").out.splitlines()] == ["user", "101"]
     assert [row["state"] for row in cli("users", "--stale", "--json").json()] == ["dnd"]
     assert len(cli("users", "--json").json()) == 2
+
+
+def test_nobody_stale_is_said_in_words(running: Running, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list without rows is a sentence, in JSON an empty list."""
+    monkeypatch.setattr(running.service, "forgotten", list)
+    assert cli("users", "--stale").out == "nobody has set a state longer than remind_after ago\n"
+    assert cli("users", "--stale", "--json").json() == []
