@@ -126,7 +126,7 @@ def _show(change: "Difference", before: str, path: Path, count: int, *, freepbx_
         print(f"kept: {line}")
     for user, state, message in change.states:
         print(f"state: {user} is {state}" + (f": {printable(message)}" if message else ""))
-    print(f"{count} users in FreePBX, {len(change.added)} to be added, {len(change.kept)} differences kept")
+    print(f"users in FreePBX: {count}; to be added: {len(change.added)}; differences kept: {len(change.kept)}")
     if not freepbx_on:
         print("[lamps] freepbx is not true: FreePBX's own lamps and keys will not follow")
 

@@ -64,7 +64,7 @@ def test_dry_run_shows_the_difference_and_changes_nothing(cli: Cli, config: Path
     assert lines[-4:] == [
         "state: 100 is dnd",
         "state: 101 is lunch: Pizza",
-        "2 users in FreePBX, 2 to be added, 0 differences kept",
+        "users in FreePBX: 2; to be added: 2; differences kept: 0",
         "[lamps] freepbx is not true: FreePBX's own lamps and keys will not follow",
     ]
     assert (config.read_text(), sorted(each.name for each in config.parent.iterdir())) == before
@@ -81,7 +81,7 @@ def test_write_keeps_the_old_file_and_its_mode(cli: Cli, config: Path, shown: Pa
     (kept,) = config.parent.glob("ari-presence.toml.*")
     assert kept.read_text() == before and str(kept) in outcome.err
     again = cli("import", "freepbx", str(shown), "--write")
-    assert again.code == 0 and "2 users in FreePBX, 0 to be added" in again.out
+    assert again.code == 0 and "users in FreePBX: 2; to be added: 0" in again.out
     assert list(config.parent.glob("ari-presence.toml.*")) == [kept]
 
 
