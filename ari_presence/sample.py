@@ -220,6 +220,8 @@ bindport=8088
 ; in the context of the phones (context= in pjsip.conf):
 [internal]
 include => presence-codes
+; and, where they call users, what becomes of a call, before the Dial ("Treating calls" in README.rst):
+; exten => _1XX,1,Gosub(presence-treat,s,1(${{EXTEN}}))
 
 ; in the context of their subscriptions (subscribe_context= in pjsip.conf):
 [hints]

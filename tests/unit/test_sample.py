@@ -75,5 +75,6 @@ def test_asterisk_lines_hold_user_password_and_includes() -> None:
     text = asterisk_lines("pass{word}", username="joe", dialplan_dir="/opt/presence/")
     assert "[joe]\ntype=user\n" in text and "password=pass{word}\n" in text
     assert '#include "/opt/presence/presence-codes.conf"' in text
+    assert "; exten => _1XX,1,Gosub(presence-treat,s,1(${EXTEN}))\n" in text
     assert text.index("presence-globals.conf") < text.index("presence-codes.conf")
     assert '#include "presence-codes.conf"' in asterisk_lines("x")
