@@ -81,6 +81,7 @@ class Publisher:
         self._stirred: set[UserId] = set()
         self._unwatched: list[UserId] = []
         self._restless: dict[UserId, tuple[Vector | None, float]] = {}
+        self._look_at = inf  # when the first of them is due, at the earliest
         self._failed = Retries()
 
     # --- what happens -------------------------------------------------------------------------------------------
@@ -155,9 +156,9 @@ class Publisher:
         if value is not ours or (change is None and user in self._restless):
             self._wait_for_quiet(user)
 
-    def _wait_for_quiet(self, user: UserId) -> None:
-        self._rests = False
-        self._restless[user] = (None, self._clock() + QUIET_S)
+    def _wait_for_quiet(self, user: UserId, seen: Vector | None = None, wait_s: float = QUIET_S) -> None:
+        self._restless[user] = (seen, due := self._clock() + wait_s)
+        self._rests, self._look_at = False, min(self._look_at, due)
 
     def reread(self, users: Iterable[UserId]) -> None:
         """Look at the lamps of some users again: they are watched from now on, but were read before."""
@@ -186,11 +187,8 @@ class Publisher:
 
     def next_deadline(self) -> float | None:
         """Tell when `pump` has something to do of its own accord."""
-        waits = self._restless.items()
-        times = [due for user, (_, due) in waits if not self._is_under_way(user)]  # `pump` comes with their answers
-        if (retry := self._failed.next()) is not None:
-            times.append(retry)
-        return min(times, default=None)
+        due = min(self._look_at if self._restless else inf, self._failed.next() or inf)
+        return due if due < inf else None
 
     # --- what is done about it ----------------------------------------------------------------------------------
 
@@ -233,10 +231,14 @@ class Publisher:
 
     def _wake(self, now: float) -> None:
         """Move on what has waited long enough."""
-        for user, (_, due) in list(self._restless.items()):
-            if due <= now and not self._is_under_way(user):
-                self._unread[user] = None
-                self._restless[user] = (self._restless[user][0], inf)
+        if now >= self._look_at:
+            self._look_at = inf
+            for user, (seen, due) in self._restless.items():
+                if due > now:
+                    self._look_at = min(self._look_at, due)
+                elif not self._is_under_way(user):  # else `pump` comes with the answer
+                    self._unread[user] = None
+                    self._restless[user] = (seen, inf)
         self._due.update(dict.fromkeys(self._failed.take(now)))
 
     def _is_under_way(self, user: UserId) -> bool:
@@ -249,7 +251,7 @@ class Publisher:
         def answered(responses: list[Response] | None) -> None:
             if responses is not None and session is self._session:  # else the link ended, and all starts anew
                 self._groups -= 1
-                self._rests = False
+                self._rests, self._look_at = False, 0.0  # whoever waits for quiet may have been under way
                 done(responses)
 
         self._host.submit(self.pbx, requests, answered, urgent=urgent)
@@ -308,7 +310,7 @@ class Publisher:
             wish = layout.wish(before, after, self.pbx, restarted=first and self._restarted)
             if wish is not None:
                 if not self._is_quiet(user, after):
-                    self._restless[user] = (after, self._clock() + QUIET_S)
+                    self._wait_for_quiet(user, after)
                     return
                 self._settle(user, after)
                 self._host.adopt(user, wish)
@@ -319,9 +321,8 @@ class Publisher:
         """Look again after a read that failed, ever less often."""
         if not self._failed:
             log.error("lamps not read", pbx=self.pbx, user=user, remedy="load func_devstate and res_ari_device_states")
-        wait_s = self._failed.wait_s(self._failed.count(user))
         seen = self._restless.get(user, ((), 0.0))[0]
-        self._restless[user] = (seen, self._clock() + wait_s)
+        self._wait_for_quiet(user, seen, self._failed.wait_s(self._failed.count(user)))
 
     def _is_quiet(self, user: UserId, after: Vector) -> bool:
         """Tell whether a change has come to rest: no event for a while, or the same at two reads."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from ari_presence.core import events as ev
+from ari_presence.core.devstate import DeviceState
 from ari_presence.core.features import Action
 from ari_presence.core.lamps import NOT_SET, LampLayout, Presence
 from ari_presence.core.names import UserId
@@ -843,3 +844,24 @@ def test_reset_lets_calls_ring(world: World) -> None:
     world.feed(ev.ResetAsked(world.clock.time(), 1, "100", "cli"), urgent=True)
     world.run()
     assert world.server.kept["user-100"] == ""
+
+
+def test_thousands_changed_at_once_are_not_searched_at_each_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for quiet is looked at when the first of them is due, however often the publisher is asked meanwhile."""
+    users = [str(1000 + i) for i in range(2000)]
+    world = World(users)
+    world.connect()
+    looks = 0
+    under_way = world.publisher._is_under_way
+
+    def counting(user: UserId) -> bool:
+        nonlocal looks
+        looks += 1
+        return under_way(user)
+
+    monkeypatch.setattr(world.publisher, "_is_under_way", counting)
+    for user in users:
+        world.publisher.lamp_seen(f"Custom:dnd-{user}", DeviceState.BUSY)
+        world.publisher.pump()
+        assert world.publisher.next_deadline() is not None
+    assert looks <= 2 * len(users)
