@@ -18,6 +18,7 @@ from private_asterisk.agent import SipError
 from private_asterisk.config import phone_password
 from private_asterisk.packages import Tree
 from private_asterisk.phone import Server
+from private_asterisk.ports import free_port
 from private_asterisk.server import wait_until
 
 START_TIMEOUT_S = 10.0
@@ -49,7 +50,8 @@ def run_sipp(
         SipError: a call failed; the message ends with sipp's own words.
     """
     (folder / "scenario.xml").write_text(scenario)
-    ports = ["-i", "127.0.0.1", "-p", str(_free_port()), "-mi", "127.0.0.1", "-mp", str(_free_port())]
+    sip, media = (str(free_port(socket.SOCK_DGRAM)) for _ in range(2))
+    ports = ["-i", "127.0.0.1", "-p", sip, "-mi", "127.0.0.1", "-mp", media]
     limits = ["-m", str(calls), "-timeout", f"{timeout_s}s", "-timeout_error", "-nostdin", "-trace_err"]
     words = [*clients.command("usr/bin/sipp"), f"127.0.0.1:{server.sip_port}", "-sf", "scenario.xml", "-s", service]
     done = subprocess.run(
@@ -89,7 +91,7 @@ class Baresip:
         """
         self.user, self._server, self._folder = user, server, folder
         self._clients = clients
-        self._control_port = _free_port(socket.SOCK_STREAM)
+        self._control_port = free_port()
         self.events: list[dict[str, Any]] = []
         self._answers: queue.Queue[dict[str, Any]] = queue.Queue()
         folder.mkdir(parents=True, exist_ok=True)
@@ -228,9 +230,3 @@ class Baresip:
                     self._answers.put(message)
                 else:
                     self.events.append(message)
-
-
-def _free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])

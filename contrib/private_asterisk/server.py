@@ -22,6 +22,7 @@ import requests
 
 from private_asterisk import config
 from private_asterisk.packages import Tree, find_asterisk
+from private_asterisk.ports import free_port
 
 START_TIMEOUT_S = 30.0
 START_ATTEMPTS = 4
@@ -357,20 +358,9 @@ def _link(link: Path, target: Path) -> None:
 
 
 def _free_ports() -> config.Ports:
-    """Choose ports that nobody has now: the kernel picks each; SIP needs the same number for UDP and TCP."""
-    with contextlib.ExitStack() as stack:
-
-        def bound(kind: socket.SocketKind, port: int = 0) -> int:
-            one = stack.enter_context(socket.socket(socket.AF_INET, kind))
-            one.bind(("127.0.0.1", port))
-            return int(one.getsockname()[1])
-
-        def sip() -> int:
-            port = bound(socket.SOCK_STREAM)
-            try:
-                return bound(socket.SOCK_DGRAM, port)
-            except OSError:
-                return sip()
-
-        rtp = min(bound(socket.SOCK_DGRAM) & ~1, 65000)
-        return config.Ports(http=bound(socket.SOCK_STREAM), sip=sip(), ami=bound(socket.SOCK_STREAM), rtp=rtp)
+    """Choose ports that nobody has now; SIP needs the same number for UDP and TCP, media lie where clients are."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as media:
+        media.bind(("127.0.0.1", 0))
+        rtp = min(int(media.getsockname()[1]) & ~1, 65000)
+    ports = config.Ports(free_port(), free_port(socket.SOCK_DGRAM, socket.SOCK_STREAM), free_port(), rtp)
+    return ports if len({ports.http, ports.sip, ports.ami}) == 3 else _free_ports()

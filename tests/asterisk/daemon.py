@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import requests
 
 from ari_presence.cli.client import ControlClient
 from private_asterisk import PrivateAsterisk, SipPhone, wait_until
+from private_asterisk.ports import free_port
 
 READY_S = 10.0
 CLI_S = 30.0
@@ -274,13 +274,6 @@ class Daemon:
     def _select(self, query: str, *values: str) -> list[tuple[str, ...]]:
         with contextlib.closing(sqlite3.connect(f"file:{self.store}?mode=ro", uri=True)) as connection:
             return connection.execute(query, values).fetchall()
-
-
-def free_port() -> int:
-    """Choose a TCP port that nobody has now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 # -- lamps

@@ -16,7 +16,6 @@ from daemon import (
     Listener,
     eventually,
     expected,
-    free_port,
     lamps,
     presence,
     wait_lamps,
@@ -24,6 +23,7 @@ from daemon import (
 )
 
 from private_asterisk import PrivateAsterisk
+from private_asterisk.ports import free_port
 
 HQ = "pbx:hq"
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from daemon import PEOPLE, Daemon, eventually, expected, free_port, lamps
+from daemon import PEOPLE, Daemon, eventually, expected, lamps
 
 from private_asterisk import PrivateAsterisk, Tree
+from private_asterisk.ports import free_port
 
 Trees = Callable[[int], Tree]
 

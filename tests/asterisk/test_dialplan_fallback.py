@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 import websocket
-from daemon import free_port
 
 from private_asterisk.config import DIALPLAN, phone_password
 from private_asterisk.packages import Tree
 from private_asterisk.phone import SipPhone
+from private_asterisk.ports import free_port
 from private_asterisk.server import PrivateAsterisk, wait_until
 
 STATES = {"away": 1, "dnd": 2, "lunch": 3, "meeting": 4, "brb": 5, "out": 6}

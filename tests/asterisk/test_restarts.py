@@ -16,7 +16,6 @@ from daemon import (
     Listener,
     eventually,
     expected,
-    free_port,
     lamps,
     presence,
     shorten_prompts,
@@ -26,6 +25,7 @@ from daemon import (
 from proxy import Proxy
 
 from private_asterisk import PrivateAsterisk, SipPhone, Tree, wait_until
+from private_asterisk.ports import free_port
 
 Trees = Callable[[int], Tree]
 BACK_S = 5.0
