@@ -89,9 +89,9 @@ def measure(count: int) -> Iterator[Row]:
         with daemon:
             daemon.wait_ready(TIMEOUT_S)
             dialler = Dialler(server, stack)
+            rounds = [_edge(server, daemon, dialler, users, inside=inside, dials=dials) for inside, dials in ROUNDS]
             subscribed_s(server)  # the reference is a daemon with nothing to do
             normal = [dialler.dial() for _ in range(NORMAL_DIALS)]
-            rounds = [_edge(server, daemon, dialler, users, inside=inside, dials=dials) for inside, dials in ROUNDS]
         floors = [pipelined(server, floor_writes(users, inside=inside)) for inside in (True, False)]
     yield from _rows(count, rounds, normal, statistics.mean(floors))
 

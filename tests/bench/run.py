@@ -89,7 +89,9 @@ def main() -> int:
         for measurement in measurements if not given.only or name in given.only else []:
             print(f"measuring: {name} ...", file=sys.stderr, flush=True)
             try:
-                rows += measurement()
+                for row in measurement():
+                    rows.append(row)
+                    print(f"  {row.what}: {row.measured} {row.ratio}", file=sys.stderr, flush=True)
             except SuiteMissingError as error:
                 rows.append(Row(f"{name}: not measured, {error}"))
             except Exception as error:  # the other parts are measured all the same
