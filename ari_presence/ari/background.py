@@ -6,6 +6,7 @@ Subscriptions outlive the socket and are never deleted (asterisk#2170), so only 
 """
 
 import json
+import sys
 import threading
 import time
 from collections import deque
@@ -188,7 +189,8 @@ def list_endpoints(rest: Rest) -> tuple[tuple[str, ...], frozenset[str]]:
 
 
 def _endpoint(row: dict[str, Any]) -> tuple[str, bool]:
-    return f"{row['technology']}/{row['resource']}", row.get("state") == "offline"
+    # Interned: the next listing shares its names with this one.
+    return sys.intern(f"{row['technology']}/{row['resource']}"), row.get("state") == "offline"
 
 
 def list_calls(rest: Rest) -> tuple[tuple[dict[str, Any], ...], tuple[dict[str, Any], ...]]:

@@ -16,6 +16,8 @@ from ari_presence.cli.states import finish
 from ari_presence.errors import ConfigError, ControlError, Refused
 
 SECRET_NAME = "hq.secret"  # noqa: S105 - the name of a file
+NEVER_USED = ("rich", "pydantic.v1")
+"""What structlog (for tables) and FastAPI (for models of old) would load into the daemon for nothing: 6 MiB."""
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +28,8 @@ def register(app: typer.Typer) -> None:
 
 def run(context: typer.Context) -> None:
     """Run the daemon, until SIGTERM or SIGINT."""
-    sys.modules.setdefault("rich", cast(ModuleType, None))  # structlog would load it: 4 MiB for a daemon without tables
+    for name in NEVER_USED:
+        sys.modules.setdefault(name, cast(ModuleType, None))  # its import fails, which those who try it expect
     from ari_presence.daemon import run as run_daemon
 
     options = context.find_object(Options)

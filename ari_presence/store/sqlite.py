@@ -14,6 +14,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from itertools import pairwise
 from pathlib import Path
+from sys import intern
 
 from ari_presence.core.commands import Record
 from ari_presence.core.names import StateId, UserId
@@ -85,7 +86,11 @@ class SqliteStore:
                 lamps.setdefault(pbx, {})[UserId(user)] = text
             manual = self._writer.execute("SELECT user, state, source, since, until, message FROM manual")
             return Stored(
-                {UserId(user): Entry(StateId(state), *rest) for user, state, *rest in manual},
+                # Interned: there are few states and sources, and many users.
+                {
+                    UserId(user): Entry(StateId(intern(state)), intern(source), *rest)
+                    for user, state, source, *rest in manual
+                },
                 lamps,
                 dict(self._writer.execute("SELECT pbx, startup FROM servers")),
             )
