@@ -201,8 +201,13 @@ def test_ping_that_is_answered_keeps_the_connection(
     ami: FakeAmi, sock: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing to say is no fault."""
-    monkeypatch.setattr(session, "QUIET_S", 0.05)
-    monkeypatch.setattr(session, "LIST_EVERY_S", 0.3)
+    monkeypatch.setattr(session, "QUIET_S", 0.1)
+
+    def answer(action: dict[str, str]) -> bytes | None:
+        second = action["Action"] == "Ping" and len(ami.actions("Ping")) == 2
+        return message(Event="ParkedCall", **CALL) if second else None  # it makes the listing that ends the session
+
+    ami.answer = answer
     follow(ami, sock, Posted(2))
     assert len(ami.actions("Ping")) >= 2
 
