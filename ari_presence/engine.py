@@ -149,18 +149,23 @@ class Engine:
             self._apply(ev.TimerDue(wall, was_set))
             end = self.model.next_deadline()
         self._tickets.expire(now)
-        wait_s = LONGEST_WAIT_S if end is None else min(end - wall, LONGEST_WAIT_S)
+        soonest = now + LONGEST_WAIT_S
+        if end is not None and now + end - wall < soonest:
+            soonest = now + end - wall
         for server in self.servers.values():
             server.pump()
-            if (due := server.next_deadline()) is not None:
-                wait_s = min(wait_s, due - now)
+            if (due := server.next_deadline()) is not None and due < soonest:
+                soonest = due
         self.followers.pump()
         for due in (self._tickets.next_deadline(), self.followers.next_deadline()):
-            if due is not None:
-                wait_s = min(wait_s, due - now)
-        return max(wait_s, 0.0)
+            if due is not None and due < soonest:
+                soonest = due
+        return soonest - now if soonest > now else 0.0
 
     def _take(self, item: object) -> None:
+        if callable(item):
+            item()
+            return
         match item:
             case DeviceSeen(_, pbx, device, value):
                 self.servers[pbx].lamp_seen(device, value)
@@ -171,8 +176,6 @@ class Engine:
             case ev.EndpointsSeen():
                 self._apply(item)
                 self._watch_lines(self.servers[item.pbx], item.endpoints)
-            case _ if callable(item):
-                item()
             case _ if isinstance(item, ev.Event):
                 self._apply(item)
             case _:
@@ -186,7 +189,8 @@ class Engine:
         if touched:
             for server in self.servers.values():
                 server.publisher.touch(touched, urgent=tracked and len(touched) == 1)
-                server.publisher.pump()
+                if tracked:  # else what several events change goes out together, behind them (`_on_time`)
+                    server.publisher.pump()
         if tracked and isinstance(event, ev.CodeDialled):
             self.servers[event.pbx].callers.served(event.channel)
         elif isinstance(event, ev.CallerLeft):

@@ -77,7 +77,11 @@ class Followers:
 
     def next_deadline(self) -> float | None:
         """Tell when `pump` has something to do, monotonic."""
-        return min((due for each in self._all if (due := each.next_deadline()) is not None), default=None)
+        soonest = None
+        for each in self._all:
+            if (due := each.next_deadline()) is not None and (soonest is None or due < soonest):
+                soonest = due
+        return soonest
 
     def pump(self) -> None:
         """Let all do what is due."""

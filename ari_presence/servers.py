@@ -77,8 +77,8 @@ class Server:
 
     def next_deadline(self) -> float | None:
         """Tell when `pump` has something to do of its own accord, monotonic."""
-        times = (self.publisher.next_deadline(), self.groups.next_deadline())
-        return min((due for due in times if due is not None), default=None)
+        users, groups = self.publisher.next_deadline(), self.groups.next_deadline()
+        return users if groups is None or (users is not None and users < groups) else groups
 
     def lamp_seen(self, device: str, value: DeviceState) -> None:
         """Take a report of a device, whosever lamp it is."""

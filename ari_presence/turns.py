@@ -45,6 +45,7 @@ class Turns:
         self._wake = threading.Event()
         self._turn = threading.Lock()  # held while anything is carried out
         self._gathering: dict[int, int] = {}  # threads that will see to their items themselves, and how many those are
+        self._gathered = _Gathered(self)
         self._looks_at = 0.0  # when the thread looks at the clock by itself, monotonic; written by who has the turn
         self._over = False
 
@@ -65,7 +66,7 @@ class Turns:
 
     def gathered(self) -> "_Gathered":
         """Gather what this thread puts during the block, and carry it out at its end if nothing else is going on."""
-        return _Gathered(self)
+        return self._gathered
 
     def begin(self) -> None:
         """Begin to gather (`gathered`)."""
@@ -102,10 +103,11 @@ class Turns:
 
     def _carry_out_some(self) -> float:
         """Carry out what waits, then what is due; the turn is held. Gives how long nothing is due, seconds."""
-        for _ in range(min(len(self._items), AT_ONCE)):
-            item = self._items.popleft()
+        items, carry_out = self._items, self._carry_out
+        for _ in range(min(len(items), AT_ONCE)):
+            item = items.popleft()
             try:
-                self._carry_out(item)
+                carry_out(item)
             except Exception:  # a bug in one does not stop the others
                 log.exception("bug: an event was not carried out", kind=type(item).__name__)
         try:

@@ -19,6 +19,7 @@ from ari_presence.ari.address import Address
 from ari_presence.ari.background import Background, calls_listed
 from ari_presence.ari.backoff import delays
 from ari_presence.ari.connect import Session, connect
+from ari_presence.ari.pace import Pace
 from ari_presence.ari.pipeline import Done, Group, HttpPipeline, Pipeline, WebSocketPipeline
 from ari_presence.ari.sockets import close, shut
 from ari_presence.ari.wire import Request, parse_response
@@ -230,7 +231,7 @@ class Link:
             return None
 
     def _read(self, session: Session, pipeline: WebSocketPipeline | None) -> None:
-        socket, lag = session.socket, _Lag(session.offset_s)
+        socket, lag, pace = session.socket, _Lag(session.offset_s), Pace()
         socket.settimeout(POLL_S)
         heard = pinged = time.monotonic()
         while not self._stopping.is_set():
@@ -238,12 +239,15 @@ class Link:
             if now - pinged >= PING_EVERY_S:
                 socket.ping()
                 pinged = now
+            if rest_s := pace.rest_s(now, pipeline.in_flight if pipeline is not None else 0):
+                self._stopping.wait(rest_s)
             try:
                 messages = session.frames.read()
             except TimeoutError:
                 self._check_silence(time.monotonic(), heard, pipeline)
                 continue
             heard = time.monotonic()
+            pace.came(len(messages))
             with self._gathered():
                 for opcode, data in messages:
                     if opcode == websocket.ABNF.OPCODE_CLOSE:

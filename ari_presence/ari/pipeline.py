@@ -121,6 +121,11 @@ class WebSocketPipeline:
         if len(group.responses) == len(group.requests):
             group.done(group.responses)
 
+    @property
+    def in_flight(self) -> int:
+        """Count the requests that wait for their answer."""
+        return len(self._flying)
+
     def waiting_since(self) -> float | None:
         """Tell when the oldest unanswered request was sent (`time.monotonic`), or None."""
         with self._lock:

@@ -262,11 +262,9 @@ class Model:
         """Tell when a `TimerDue` event is wanted, seconds since the epoch (0 for at once), or None."""
         if self.to_reset:
             return 0.0
-        due = min(self.unheard.values(), default=inf)
-        if self.timetable.next is not None and self.timetable.next < due:
-            due = self.timetable.next
-        if self.resets:
-            due = min(due, *self.resets.values())
+        due = self.timetable.next if self.timetable.next is not None else inf
+        if self.unheard or self.resets:
+            due = min(due, *self.unheard.values(), *self.resets.values())
         for queue in (self.ends, self.agenda_dues):
             if (end := queue.next()) is not None and end < due:
                 due = end

@@ -187,6 +187,8 @@ class Publisher:
 
     def next_deadline(self) -> float | None:
         """Tell when `pump` has something to do of its own accord."""
+        if not (self._restless or self._failed):
+            return None
         due = min(self._look_at if self._restless else inf, self._failed.next() or inf)
         return due if due < inf else None
 
@@ -258,11 +260,12 @@ class Publisher:
 
     def _when_idle(self) -> None:
         """All lamps are right: now have changes of others reported, and remove the reader channel."""
-        users, self._unwatched = self._unwatched, []
-        self._unread, self._due = {}, {}  # empty, but with room for all users
-        self._unsettled = set(self._unsettled)
-        for some, devices in watch_groups(self._layout, users):
-            self._host.watch(self.pbx, some, devices)
+        if self._unwatched:
+            users, self._unwatched = self._unwatched, []
+            self._unread, self._due = {}, {}  # empty, but with room for all users
+            self._unsettled = set(self._unsettled)
+            for some, devices in watch_groups(self._layout, users):
+                self._host.watch(self.pbx, some, devices)
         self._doubts.forget()
         self._reader.release()
         self._rests = not (self._groups or self._failed)
