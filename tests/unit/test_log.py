@@ -22,12 +22,11 @@ class Terminal(io.StringIO):
 @pytest.fixture(autouse=True)
 def _restore() -> Iterator[None]:
     """Put logging back as it was."""
-    root, own = logging.getLogger(), logging.getLogger("ari_presence")
-    before = (list(root.handlers), root.level, own.level)
+    root = logging.getLogger()
+    before = (list(root.handlers), root.level)
     yield
-    root.handlers[:], root.level, own.level = before[0], before[1], before[2]
-    logging.getLogger().setLevel(before[1])
-    own.setLevel(before[2])
+    root.handlers[:], level = before
+    root.setLevel(level)
     structlog.reset_defaults()
 
 
