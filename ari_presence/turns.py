@@ -54,6 +54,11 @@ class Turns:
         """Tell whether nothing waits and nothing is under way."""
         return not (self._items or self._turn.locked())
 
+    @property
+    def waiting(self) -> bool:
+        """Tell whether something waits."""
+        return bool(self._items)
+
     def put(self, item: object, *, large: bool = False) -> None:
         """Queue an item; never waits. A large one is left to the thread of `run`, with all behind it."""
         me = threading.get_ident()

@@ -5,16 +5,14 @@ Source: `res/ari/ari_websocket_requests.c` (REST over WebSocket, Asterisk 20.14,
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ari_presence.errors import AriDecodeError
 
-_json = json.JSONEncoder().encode  # in pieces it takes half the time of a whole dictionary
+_json = json.encoder.encode_basestring_ascii  # in pieces it takes half the time of a whole dictionary
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One ARI call.
 
     Attributes:
@@ -30,18 +28,17 @@ class Request:
     body: str | None = None
 
     def frame(self, request_id: str) -> str:
-        """Write the request as the text of one websocket frame (at most 65,535 bytes, or Asterisk hangs up)."""
-        parts = [f'"request_id":{_json(request_id)},"method":{_json(self.method)},"uri":{_json(self.path)}']
+        """Write the request, its id in digits, as a websocket frame's text (at most 65,535 bytes, or Asterisk hangs up)."""
+        text = f'{{"type":"RESTRequest","request_id":"{request_id}","method":"{self.method}","uri":{_json(self.path)}'
         if self.query:
-            pairs = ",".join(f'{{"name":{_json(name)},"value":{_json(value)}}}' for name, value in self.query)
-            parts.append(f'"query_strings":[{pairs}]')
+            pairs = ",".join([f'{{"name":{_json(name)},"value":{_json(value)}}}' for name, value in self.query])
+            text += f',"query_strings":[{pairs}]'
         if self.body is not None:
-            parts.append(f'"content_type":"application/json","message_body":{_json(self.body)}')
-        return f'{{"type":"RESTRequest",{",".join(parts)}}}'
+            text += f',"content_type":"application/json","message_body":{_json(self.body)}'
+        return text + "}"
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """What Asterisk answered: HTTP status and body text."""
 
     status: int

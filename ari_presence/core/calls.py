@@ -71,8 +71,7 @@ class Party(NamedTuple):
     line: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class CallView:
+class CallView(NamedTuple):
     """What one line does.
 
     Attributes:

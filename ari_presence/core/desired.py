@@ -1,9 +1,13 @@
 """What a user's lamps and presence state should show, by the model: one half of every comparison with a server."""
 
+from operator import is_
+
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.lamps import NOT_SET, Presence, Vector
 from ari_presence.core.model import Model
 from ari_presence.core.names import UserId
+
+DESIRED_REMEMBERED = 64  # users: what is wanted of one is asked for several times in a row, by each who compares
 
 
 def desired(model: Model, user: UserId) -> tuple[Vector, Presence] | None:
@@ -18,5 +22,12 @@ def desired(model: Model, user: UserId) -> tuple[Vector, Presence] | None:
         return None
     if person is None or person.hushed:
         return layout.off, NOT_SET
-    vector = layout.desired(person.entries, model.parked.get(user, DeviceState.NOT_INUSE))
-    return vector, layout.presence(person.entries, person.settings.zone)
+    basis = (person.entries, model.parked.get(user, DeviceState.NOT_INUSE), layout, person.settings.zone)
+    known = model.desired.get(user)
+    if known is not None and all(map(is_, known[0], basis)):
+        return known[1]
+    if len(model.desired) >= DESIRED_REMEMBERED:
+        model.desired.clear()
+    found = layout.desired(basis[0], basis[1]), layout.presence(basis[0], basis[3])
+    model.desired[user] = basis, found
+    return found

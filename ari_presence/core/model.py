@@ -13,7 +13,7 @@ from types import MappingProxyType
 from ari_presence.core.calls import Calls, CallView
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.kept import Rules
-from ari_presence.core.lamps import LampLayout
+from ari_presence.core.lamps import LampLayout, Presence, Vector
 from ari_presence.core.names import UserId, fold_endpoint, is_user_id
 from ari_presence.core.occurrences import Occurrences
 from ari_presence.core.parking import Parking
@@ -167,6 +167,10 @@ class Caller:
     media: tuple[str, ...] = ()
 
 
+Basis = tuple[Mapping[Layer, Entry], DeviceState, LampLayout, tzinfo]
+"""What decides on somebody's lamps: layers (replaced, never changed in place), parked calls, the layout, the zone."""
+
+
 class Model:
     """Everything the daemon knows about people.
 
@@ -195,6 +199,7 @@ class Model:
         agenda_of_all: What each calendar says of everybody for whom it says nothing else.
         agenda_dues: When the calendar layer of a user changes next.
         stopping: Calls are not followed any more.
+        desired: What is wanted of the lamps of a few users, and what that was worked out from (`desired.py`).
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -223,6 +228,7 @@ class Model:
         self.agenda_of_all: dict[str, Occurrences] = {}
         self.agenda_dues: Deadlines[UserId] = Deadlines()
         self.stopping = False
+        self.desired: dict[UserId, tuple[Basis, tuple[Vector, Presence]]] = {}
         self._requests = 0
         self._owners: dict[str, UserId | None] = {}
         self._owners_by = settings

@@ -4,8 +4,7 @@ Values, not actions: `publish` turns them into requests. Sorted by kind, the mai
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.lamps import OWN, WHOLE, Vector, Wish
@@ -41,11 +40,10 @@ class Layout(Protocol):
         """Read what somebody else's change asks for; None where it is to be corrected."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One lamp to be written: its place in `Layout.kinds`, what it showed, what it should show."""
 
-    index: int
+    place: int
     before: DeviceState
     after: DeviceState
 
@@ -72,7 +70,7 @@ def apply(changes: tuple[Change, ...], published: Vector) -> Vector:
     """Give the vector after the changes."""
     values = list(published)
     for change in changes:
-        values[change.index] = change.after
+        values[change.place] = change.after
     return tuple(values)
 
 

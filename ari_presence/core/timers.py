@@ -6,6 +6,7 @@ Knows nothing of clocks: every function is given `now`. Times are seconds since 
 import heapq
 import re
 from datetime import UTC, datetime, time, timedelta, tzinfo
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from ari_presence.core.names import UserId
@@ -100,6 +101,7 @@ def last_time_of_day(at: time, now: float, zone: tzinfo) -> float:
     return next(instant for instant in instants if instant <= now)
 
 
+@lru_cache(maxsize=256)
 def clock_text(instant: float, zone: tzinfo) -> str:
     """Show an instant as `HH:MM` in a zone."""
     return datetime.fromtimestamp(instant, zone).strftime("%H:%M")

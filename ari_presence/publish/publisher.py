@@ -111,7 +111,7 @@ class Publisher:
     def _doubt_writes(self) -> None:
         """Remember what may have been, or may yet be, written."""
         for user, write in self._writing.items():
-            self._doubts.add(user, ((self._layout.kinds[c.index], c.after) for c in write.changes))
+            self._doubts.add(user, ((self._layout.kinds[c.place], c.after) for c in write.changes))
 
     def relayout(self, layout: Layout) -> None:
         """Change which lamps there are; all are read again, and lamps of kinds that are gone are turned off."""
@@ -150,7 +150,7 @@ class Publisher:
             return  # it is about to be read anyway, or it is nobody's
         value = self._layout.seen(index, value)
         write = self._writing.get(user)
-        change = next((c for c in write.changes if c.index == index), None) if write is not None else None
+        change = next((c for c in write.changes if c.place == index), None) if write is not None else None
         # Beside a write it is somebody behind our read-back, or a late echo: look once more.
         ours = change.after if change is not None else self._shown.get(user, self._layout.off)[index]
         if value is not ours or (change is None and user in self._restless):

@@ -37,7 +37,7 @@ class Write:
 
     def devices(self, layout: Layout) -> list[str]:
         """Name the lamps that change, in order."""
-        return [layout.device(change.index, self.user) for change in self.changes]
+        return [layout.device(change.place, self.user) for change in self.changes]
 
     def requests(self, layout: Layout) -> list[Request]:
         """Make the requests: one for each device, then for the presence state and what is kept, as far as they differ."""
@@ -59,8 +59,8 @@ class Write:
 
     def judge(self, layout: Layout, values: Sequence[DeviceState | None]) -> Outcome:
         """Compare with what the lamps were read to show (None: refused or not read)."""
-        seen = [None if v is None else layout.seen(c.index, v) for c, v in zip(self.changes, values, strict=True)]
+        seen = [None if v is None else layout.seen(c.place, v) for c, v in zip(self.changes, values, strict=True)]
         refused = [c for c, v in zip(self.changes, seen, strict=True) if v is None or v is c.before]
         foreign = any(v is not c.after and c not in refused for c, v in zip(self.changes, seen, strict=True))
         done = tuple(change for change in self.changes if change not in refused) if refused else self.changes
-        return Outcome(done, [layout.device(change.index, self.user) for change in refused], foreign)
+        return Outcome(done, [layout.device(change.place, self.user) for change in refused], foreign)

@@ -904,3 +904,40 @@ def test_treatment_is_kept_before_anybody_is_told(rig: Rig) -> None:
     """Who hears "activated" is not rung any more."""
     assert rig.engine.ask(setting("lunch")) == Outcome(True)
     assert kept(rig, "user-100") == ["", "voicemail^0^^digits/3"]
+
+
+# --- the log ----------------------------------------------------------------------------------------------------
+
+
+def test_changes_are_logged_once_in_order_when_nothing_waits(rig: Rig) -> None:
+    """However many wait behind them, and none is lost at the end."""
+    states = ["away", "dnd", "lunch"]
+    with capture_logs() as logs:
+
+        def hold(engine: Engine) -> list[dict[str, object]]:
+            for state in states:
+                engine.begin(setting(state))
+            return list(logs)
+
+        assert rig.engine.call(hold) == []
+        rig.sync()
+        rig.stop()
+    assert [line["state"] for line in logs if line["event"] == "state"] == states
+
+
+def test_lines_that_are_still_to_come_have_a_limit(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that is never idle logs what it does all the same."""
+    monkeypatch.setattr("ari_presence.engine.LOGGED_LATE", 2)
+    monkeypatch.setattr("ari_presence.turns.AT_ONCE", 4)
+    with capture_logs() as logs:
+
+        def hold(engine: Engine) -> None:
+            for state in ("away", "dnd", "lunch"):
+                engine.begin(setting(state))
+            for _ in range(8):
+                engine.post(lambda: seen.append(len(logs)))
+
+        seen: list[int] = []
+        rig.engine.call(hold)
+        rig.sync()
+    assert 1 in seen

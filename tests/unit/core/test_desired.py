@@ -1,7 +1,7 @@
 """What lamps should show, where there is more to it than the layers."""
 
 from ari_presence.core import events as ev
-from ari_presence.core.desired import desired
+from ari_presence.core.desired import DESIRED_REMEMBERED, desired
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.features import Action
 from ari_presence.core.lamps import NOT_SET, PARKED
@@ -51,3 +51,28 @@ def test_parked_call_lights_its_lamp() -> None:
     found = desired(model, ALICE)
     assert found is not None
     assert found[0][model.settings.layout.kinds.index(PARKED)] is DeviceState.RINGING
+
+
+def test_what_is_remembered_follows_every_change() -> None:
+    """Layers, parked calls, the layout and the zone each make it anew; asked again, it is the same object."""
+    model = model_of()
+    before = desired(model, ALICE)
+    assert desired(model, ALICE) is before
+    reduce(model, ev.ChangeAsked(2.0, 2, ALICE, Action.SET, "cli", "dnd", None, None))
+    lit = desired(model, ALICE)
+    model.parked[ALICE] = DeviceState.RINGING
+    parked = desired(model, ALICE)
+    assert len({before, lit, parked}) == 3
+    reduce(model, ev.ConfigChanged(3.0, make_settings()))
+    again = desired(model, ALICE)  # nobody is known to have parked anything any more
+    assert again == lit and again is not lit
+
+
+def test_few_users_are_remembered() -> None:
+    """Memory does not grow with their number."""
+    model = model_of()
+    users = [UserId(str(1000 + number)) for number in range(3 * DESIRED_REMEMBERED)]
+    reduce(model, ev.EndpointsSeen(1.0, "hq", tuple(f"PJSIP/{user}" for user in users)))
+    found = [desired(model, user) for user in users]
+    assert len(model.desired) <= DESIRED_REMEMBERED
+    assert found == [desired(model, user) for user in users]

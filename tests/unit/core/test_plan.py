@@ -23,7 +23,7 @@ def test_equal_vectors_need_nothing() -> None:
 def test_difference_is_sorted_with_the_main_lamp_first() -> None:
     """Logs and tests repeat."""
     changes = plan(OUT, DND)
-    assert [LAYOUT.kinds[change.index] for change in changes] == ["main-joined", "main-whole", "dnd", "out"]
+    assert [LAYOUT.kinds[change.place] for change in changes] == ["main-joined", "main-whole", "dnd", "out"]
     assert changes[0] == Change(0, DeviceState.BUSY, DeviceState.ONHOLD)
 
 
