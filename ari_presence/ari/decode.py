@@ -12,7 +12,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from ari_presence.core import events as ev
-from ari_presence.core.calls import BridgeInfo, ChannelInfo
+from ari_presence.core.channels import BridgeInfo, ChannelInfo
 from ari_presence.core.devstate import DeviceState, parse_state
 from ari_presence.core.events import CallerLeft, ClaimState, CodeDialled, PlaybackEnded
 from ari_presence.core.parked import parse_space

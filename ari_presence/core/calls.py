@@ -10,15 +10,13 @@ bridges are listed again; where they still disagree, Asterisk's word stands unti
 Sources: `ast_state_chan2dev` in `main/channel.c`, `chan_pjsip_devicestate` in `channels/chan_pjsip.c`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Iterable, Mapping
 from math import inf
-from typing import NamedTuple
+from operator import attrgetter
 
+from ari_presence.core.callview import CALL_STATE, CallView, view_of
+from ari_presence.core.channels import Bridge, BridgeInfo, Channel, ChannelInfo, Channels, release
 from ari_presence.core.devstate import DeviceState, aggregate
-from ari_presence.core.names import StateId, endpoint_of_channel, local_pair
-from ari_presence.core.userstate import IN_CONFERENCE, ON_CALL, ON_HOLD, RINGING
 
 DOUBT_S = 1.0
 LIST_EVERY_S = 60.0  # so that nothing that was missed stays
@@ -27,77 +25,10 @@ LIST_GAP_PER_CHANNEL_S = 0.005  # and so much more for each channel that is list
 SETTLED_S = 0.3  # after which a transfer is over and done with
 LIST_PATIENCE_S = 30.0
 SOMEBODY = "?"
-SEARCHED = 24  # channels that are looked at to find out who talks with whom; in larger rooms only the room counts
-PEOPLE_OF_CONFERENCE = 3
 CODES_AWAITED = 50  # an AGI peer can come before the channel's first event, by a few ms
 
 Lines = set[str]
 
-
-class ChannelInfo(NamedTuple):
-    """A channel as every event shows it.
-
-    Attributes:
-        state: As the server sends it (`ast_state2str` in `main/channel.c`), which may be any text.
-        caller: Number and name of whoever is on this channel.
-        connected: Number and name of the other side.
-        created: Seconds since the epoch by Asterisk's clock, 0 if it does not say.
-    """
-
-    id: str
-    name: str
-    state: str
-    caller: tuple[str, str]
-    connected: tuple[str, str]
-    created: float = 0.0
-
-
-class BridgeInfo(NamedTuple):
-    """A bridge as every event shows it; `members` are channel ids."""
-
-    id: str
-    kind: str
-    bridge_class: str
-    creator: str
-    name: str
-    members: tuple[str, ...] = ()
-
-
-class Party(NamedTuple):
-    """Somebody at the other end; `line` is None for who is known by number alone."""
-
-    number: str
-    name: str
-    line: str | None
-
-
-class CallView(NamedTuple):
-    """What one line does.
-
-    Attributes:
-        state: User state that this makes.
-        since: Seconds since the epoch, UTC.
-        parties: Who is at the other end; empty where there is nobody, or a room full.
-        hold: `holding`, `held`, `parked`, or "".
-        room: Name of the conference or the parking lot, or "".
-        talked: Whether the line was connected with somebody.
-    """
-
-    state: StateId
-    line: str
-    since: float
-    parties: tuple[Party, ...] = ()
-    hold: str = ""
-    room: str = ""
-    talked: bool = False
-
-    @property
-    def rank(self) -> int:
-        """Tell which of several calls is shown: the highest."""
-        return _RANK[self.state]
-
-
-_RANK = {ON_HOLD: 0, RINGING: 1, ON_CALL: 2, IN_CONFERENCE: 3}
 _DEVICE = {
     "Down": DeviceState.NOT_INUSE,
     "Ringing": DeviceState.RINGING,
@@ -105,60 +36,15 @@ _DEVICE = {
     "Busy": DeviceState.BUSY,
 }
 _IDLE = frozenset({DeviceState.NOT_INUSE, DeviceState.UNAVAILABLE, DeviceState.INVALID, DeviceState.UNKNOWN})
-_CALL = {
-    DeviceState.INUSE: ON_CALL,
-    DeviceState.BUSY: ON_CALL,
-    DeviceState.RINGINUSE: ON_CALL,
-    DeviceState.RINGING: RINGING,
-    DeviceState.ONHOLD: ON_HOLD,
-}
 
 
-def _rank_of(view: CallView) -> int:
-    return view.rank
-
-
-@dataclass(slots=True)
-class _Channel:
-    id: str
-    name: str
-    line: str | None
-    pair: str | None
-    state: str
-    since: float
-    caller: tuple[str, str]
-    connected: tuple[str, str]
-    bridge: "_Bridge | None" = None
-    linked: str = ""  # the channel that this one dials, or that dials it
-    holding: float = 0.0  # since when this side has the other on hold; 0: not
-    held_by: str = ""  # the channel that has this one on hold, or SOMEBODY
-    held: float = 0.0  # since when
-    talked_with: str = ""  # the channel that it was connected with last
-    dials_code: bool = False  # it is served by us, so nobody is talked to
-
-
-@dataclass(slots=True)
-class _Bridge:
-    info: BridgeInfo
-    members: dict[str, float] = field(default_factory=dict)  # channel id to when it entered
-
-    @property
-    def is_room(self) -> bool:
-        """A conference whoever is in it: ConfBridge, or a mixing bridge of an ARI application."""
-        info = self.info
-        return info.creator == "ConfBridge" or (info.bridge_class == "stasis" and info.kind == "mixing")
-
-
-class Calls:
+class Calls(Channels):
     """All channels and bridges of one server, and what Asterisk says of each line; one thread owns it."""
 
     def __init__(self) -> None:
         """Start empty."""
-        self.channels: dict[str, _Channel] = {}
-        self.bridges: dict[str, _Bridge] = {}
+        super().__init__()
         self.doubts: dict[str, float] = {}  # line to when it is looked into; the oldest first
-        self._lines: dict[str, dict[str, None]] = {}
-        self._pairs: dict[str, set[str]] = {}
         self._reported: dict[str, DeviceState] = {}
         self._stands: dict[str, DeviceState] = {}  # Asterisk's word where the two witnesses could not be reconciled
         self._moved: set[str] | None = None  # what events told since a listing was asked for
@@ -177,8 +63,10 @@ class Calls:
         changed = new or channel.state != info.state or channel.name != info.name
         if not changed and (channel.caller, channel.connected) == (info.caller, info.connected):
             return set()
-        before = self._around(channel) if not new and channel.name != info.name else set()
-        self._update(channel, info, at)
+        before, line = self._around(channel) if not new and channel.name != info.name else set(), channel.line
+        self.update(channel, info, at)
+        if line is not None and line != channel.line:
+            self._forget_idle(line)
         return before | self._around(channel)
 
     def gone(self, id_: str, at: float) -> Lines:
@@ -190,15 +78,17 @@ class Calls:
         touched = self._around(channel)
         if channel.bridge is not None:  # it never left: another channel may have taken its place, which no event tells
             self.suspect(at)
-        for other in self._held_by(channel):  # whoever holds and hangs up holds no more, and says nothing of it
-            _release(other)
+        for other in self.held_by(channel):  # whoever holds and hangs up holds no more, and says nothing of it
+            release(other)
             touched |= self._around(other)
-        self._leave(channel)
+        self.leave(channel)
         linked = self.channels.get(channel.linked)
         if linked is not None and linked.linked == id_:
             linked.linked = ""
         del self.channels[id_]
-        self._unindex(channel)
+        self.unindex(channel)
+        if channel.line is not None:
+            self._forget_idle(channel.line)
         return touched
 
     def suspect(self, at: float) -> None:
@@ -216,9 +106,9 @@ class Calls:
         channel = self.channels[info.id]
         if bool(channel.holding) is not pressed:
             channel.holding = at if pressed else 0.0
-            partner = self._partner(channel) if pressed else None
-            for other in (*self._held_by(channel), *([partner] if partner is not None else [])):
-                _release(other)
+            partner = self.partner(channel) if pressed else None
+            for other in (*self.held_by(channel), *([partner] if partner is not None else [])):
+                release(other)
                 touched |= self._around(other)
             if partner is not None:
                 partner.held_by, partner.held = channel.id, at
@@ -236,7 +126,7 @@ class Calls:
         channel = self.channels[info.id]
         if channel.bridge is not None and channel.bridge.info.id == bridge:
             touched |= self._around(channel)
-            self._leave(channel)
+            self.leave(channel)
             touched |= self._around(channel)
         return touched
 
@@ -244,17 +134,17 @@ class Calls:
         """Take the end of a bridge."""
         ended = self.bridges.get(bridge)
         touched: Lines = set()
-        for channel in self._members(ended):
+        for channel in self.members_of(ended):
             touched |= self._around(channel)
-        for channel in self._members(ended):
-            self._leave(channel)
+        for channel in self.members_of(ended):
+            self.leave(channel)
         self.bridges.pop(bridge, None)
         return touched
 
     def merged(self, into: BridgeInfo, source: str, at: float) -> Lines:
         """Take that all channels of one bridge went to another."""
         touched: Lines = set()
-        for channel in self._members(self.bridges.get(source)):
+        for channel in self.members_of(self.bridges.get(source)):
             touched |= self._enter(into, channel, at)
         return touched
 
@@ -371,16 +261,16 @@ class Calls:
                 touched |= self._enter(row, channel, channel.since or at)
             elif channel.bridge is not None:
                 touched |= self._around(channel)
-                self._leave(channel)
+                self.leave(channel)
         return touched
 
     def _infer_hold(self, line: str, at: float) -> None:
         """Where Asterisk says that somebody is held and nobody is seen to hold: it is the other of two."""
         if self._said(line) is not DeviceState.ONHOLD or self.state(line) is DeviceState.ONHOLD:
             return
-        for channel in self._of(line):
+        for channel in self.on_line(line):
             if channel.state == "Up" and not channel.held_by:
-                other = self._partner(channel)
+                other = self.partner(channel)
                 channel.held_by, channel.held = other.id if other is not None else SOMEBODY, at
                 if other is not None:
                     other.holding = other.holding or at
@@ -392,7 +282,7 @@ class Calls:
         if line in self._stands:
             said = self._stands[line]
             return DeviceState.NOT_INUSE if said in _IDLE else said
-        channels = self._of(line)
+        channels = self.on_line(line)
         if len(channels) == 1:
             return self._device(line, channels[0])
         return aggregate([DeviceState.NOT_INUSE, *(self._device(line, channel) for channel in channels)])
@@ -414,22 +304,22 @@ class Calls:
     def view(self, line: str) -> CallView | None:
         """Say what a line does, or None when it is idle; of several calls, the one that counts most."""
         if line in self._stands:
-            state = _CALL.get(self._stands[line])
-            ours = [view for channel in self._of(line) if (view := self._view(line, channel)) and view.state is state]
-            channels = self._of(line)
+            state = CALL_STATE.get(self._stands[line])
+            ours = [view for view in self._views(line) if view.state is state]
+            channels = self.on_line(line)
             since = min((c.since for c in channels), default=0.0)
             return ours[0] if ours else CallView(state, line, since) if state is not None else None
-        views = [view for channel in self._of(line) if (view := self._view(line, channel)) is not None]
-        return max(views, key=_rank_of) if len(views) > 1 else views[0] if views else None
+        views = self._views(line)
+        return max(views, key=attrgetter("rank")) if len(views) > 1 else views[0] if views else None
 
-    def lines(self) -> Iterable[str]:
-        """Give the lines that have channels."""
-        return self._lines.keys()
+    def _views(self, line: str) -> list[CallView]:
+        views = [view_of(self, channel, line, self._device(line, channel)) for channel in self.on_line(line)]
+        return [view for view in views if view is not None]
 
     def _said(self, line: str) -> DeviceState:
         return self._reported.get(line, DeviceState.NOT_INUSE)
 
-    def _device(self, line: str, channel: _Channel) -> DeviceState:
+    def _device(self, line: str, channel: Channel) -> DeviceState:
         if channel.state == "Ring":
             # Asterisk counts a caller only from the first progress on, and does not say when that was.
             said = self._said(line)
@@ -438,110 +328,18 @@ class Calls:
             return DeviceState.ONHOLD
         return _DEVICE.get(channel.state, DeviceState.INUSE)
 
-    def _view(self, line: str, channel: _Channel) -> CallView | None:
-        device = self._device(line, channel)
-        state, bridge = _CALL.get(device), channel.bridge
-        if state is None or (channel.dials_code and bridge is None and not channel.linked):
-            return None
-        if bridge is not None and bridge.is_room:
-            since, room = bridge.members[channel.id], bridge.info.name or "conference"
-            hold = "holding" if channel.holding else "held" if channel.held_by else ""
-            since = channel.holding or channel.held or since
-            return CallView(ON_HOLD if hold else IN_CONFERENCE, line, since, (), hold, room, True)
-        people = [other for other in self._connected(channel) if other is not channel]
-        parties = tuple(Party(*other.caller, other.line) for other in people) or self._expected(channel)
-        if channel.holding:
-            return CallView(ON_HOLD, line, channel.holding, parties, "holding", talked=True)
-        if device is DeviceState.ONHOLD:
-            holder = self.channels.get(channel.held_by)
-            by = parties if holder is None else (Party(*holder.caller, holder.line),)
-            return CallView(ON_HOLD, line, channel.held, by, "held", talked=True)
-        if bridge is not None and bridge.info.bridge_class == "parking":
-            return CallView(ON_HOLD, line, bridge.members[channel.id], (), "parked", bridge.info.name, True)
-        if len(people) + 1 >= PEOPLE_OF_CONFERENCE:
-            state = IN_CONFERENCE
-        return CallView(state, line, channel.since, parties, talked=bool(channel.talked_with))
-
-    def _expected(self, channel: _Channel) -> tuple[Party, ...]:
-        """Say who is called, or calls, as far as it is known."""
-        other = self._far_end(channel)
-        if other is not None and other.line is not None:
-            return (Party(*other.caller, other.line),)
-        number, name = channel.connected
-        # Of an answered call it may be whoever was connected before.
-        return (Party(number, name, None),) if number and channel.state != "Up" else ()
-
-    def _far_end(self, channel: _Channel) -> _Channel | None:
-        """Follow a call that is not connected yet, through Local channels."""
-        queue, seen = [channel], {channel.id}
-        while queue and len(seen) < SEARCHED:
-            here = queue.pop()
-            if here.line is not None and here is not channel:
-                return here
-            linked = self.channels.get(here.linked)
-            for other in (*self._next(here), *([linked] if linked is not None else [])):
-                if other.id not in seen:
-                    seen.add(other.id)
-                    queue.append(other)
-        return None
-
-    def talked_with(self, id_: str) -> tuple[str, str] | None:
-        """Give id and name of the channel that a channel was connected with last, if that one is still there."""
-        channel = self.channels.get(id_)
-        other = self.channels.get(channel.talked_with) if channel is not None else None
-        return (other.id, other.name) if other is not None and other.state == "Up" else None
-
     # --- who is connected with whom -----------------------------------------------------------------------------
 
-    def _connected(self, channel: _Channel) -> list[_Channel]:
-        """List the people that hear each other with a channel, itself included: through bridges and Local channels."""
-        if channel.bridge is None:
-            return [channel] if channel.line is not None else []
-        found, queue, seen = [], [channel], {channel.id}
-        while queue and len(seen) < SEARCHED:
-            here = queue.pop()
-            if here.line is not None:
-                found.append(here)
-            for other in self._next(here):
-                if other.id not in seen:
-                    seen.add(other.id)
-                    queue.append(other)
-        return found + [c for c in queue if c.line is not None]
-
-    def _next(self, channel: _Channel) -> Iterator[_Channel]:
-        if channel.bridge is not None and not channel.bridge.is_room and channel.bridge.info.kind == "mixing":
-            yield from self._members(channel.bridge, SEARCHED)
-        if channel.pair is not None:
-            yield from self._paired(channel)
-
-    def _partner(self, channel: _Channel) -> _Channel | None:
-        """Give the other of exactly two in a bridge, who can be held; through a Local channel nobody is (`core_local.c`)."""
-        if channel.bridge is None or len(channel.bridge.members) != 2 or channel.bridge.info.creator == "ConfBridge":
-            return None
-        return next((c for c in self._members(channel.bridge) if c is not channel and c.line is not None), None)
-
-    def _held_by(self, channel: _Channel) -> list[_Channel]:
-        return [other for other in self._members(channel.bridge, 2) if other.held_by == channel.id]
-
-    def _around(self, channel: _Channel) -> Lines:
+    def _around(self, channel: Channel) -> Lines:
         """Name the lines for which a change of this channel may matter."""
-        lines = {c.line for c in self._connected(channel) if c.line is not None}
+        lines = {c.line for c in self.connected(channel) if c.line is not None}
         if channel.line is not None:
             lines.add(channel.line)
-        if len(lines) < 2 and (other := self._far_end(channel)) is not None and other.line is not None:
+        if len(lines) < 2 and (other := self.far_end(channel)) is not None and other.line is not None:
             lines.add(other.line)
         for line in lines:
             self._stands.pop(line, None)
         return lines
-
-    def _members(self, bridge: _Bridge | None, most: int | None = None) -> list[_Channel]:
-        return [self.channels[id_] for id_ in islice(bridge.members, most)] if bridge is not None else []
-
-    def _paired(self, channel: _Channel) -> list[_Channel]:
-        return [self.channels[id_] for id_ in self._pairs.get(channel.pair or "", ()) if id_ != channel.id]
-
-    def _of(self, line: str) -> list[_Channel]:
-        return [self.channels[id_] for id_ in self._lines.get(line, ())]
 
     # --- book-keeping -------------------------------------------------------------------------------------------
 
@@ -549,79 +347,40 @@ class Calls:
         if self._moved is not None:
             self._moved.add(id_)
 
-    def _take_up(self, info: ChannelInfo, at: float) -> tuple[_Channel, bool]:
+    def _take_up(self, info: ChannelInfo, at: float) -> tuple[Channel, bool]:
         self._moves(info.id)
         channel = self.channels.get(info.id)
         if channel is not None:
             return channel, False
-        channel = _Channel(info.id, "", None, None, info.state, info.created or at, info.caller, info.connected)
+        channel = Channel(info.id, "", None, None, info.state, info.created or at, info.caller, info.connected)
         self.channels[info.id] = channel
-        self._index(channel, info.name)
+        self.index(channel, info.name)
         if self._codes and self._codes.pop(info.id, None) == info.name:
             channel.dials_code = True
         return channel, True
-
-    def _update(self, channel: _Channel, info: ChannelInfo, at: float) -> None:
-        if channel.name != info.name:  # a masquerade: the call goes on at another endpoint
-            self._unindex(channel)
-            self._index(channel, info.name)
-        if channel.state != info.state:
-            channel.state, channel.since = info.state, at
-        channel.caller, channel.connected = info.caller, info.connected
-
-    def _index(self, channel: _Channel, name: str) -> None:
-        channel.name, channel.line, channel.pair = name, endpoint_of_channel(name), local_pair(name)
-        if channel.line is not None:
-            self._lines.setdefault(channel.line, {})[channel.id] = None
-        if channel.pair is not None:
-            self._pairs.setdefault(channel.pair, set()).add(channel.id)
-
-    def _unindex(self, channel: _Channel) -> None:
-        if channel.line is not None and (ids := self._lines.get(channel.line)) is not None:
-            ids.pop(channel.id, None)
-            if not ids:
-                del self._lines[channel.line]
-                self._forget_idle(channel.line)
-        if channel.pair is not None and (pair := self._pairs.get(channel.pair)) is not None:
-            pair.discard(channel.id)
-            if not pair:
-                del self._pairs[channel.pair]
 
     def _forget_idle(self, line: str) -> None:
         """Keep no word on lines that are idle and have no channels: they are most of all."""
         if line not in self._lines and self._reported.get(line) in _IDLE:
             del self._reported[line]
 
-    def _enter(self, info: BridgeInfo, channel: _Channel, at: float) -> Lines:
+    def _enter(self, info: BridgeInfo, channel: Channel, at: float) -> Lines:
         if channel.bridge is not None and channel.bridge.info.id == info.id:
             return set()
         touched = self._around(channel)
-        self._leave(channel)
-        bridge = self.bridges.setdefault(info.id, _Bridge(info._replace(members=())))
-        for member in self._members(bridge, 2):  # among more than two nobody is held
+        self.leave(channel)
+        bridge = self.bridges.setdefault(info.id, Bridge(info._replace(members=())))
+        for member in self.members_of(bridge, 2):  # among more than two nobody is held
             if member.held_by:
-                _release(member)
+                release(member)
                 touched |= self._around(member)
         bridge.members[channel.id] = at
         channel.bridge = bridge
-        other = self._partner(channel)
+        other = self.partner(channel)
         if other is not None and other.holding and at - other.holding < DOUBT_S:  # told before, though it came after
             channel.held_by, channel.held = other.id, other.holding
         channel.linked = ""
-        for other in self._connected(channel):
+        for other in self.connected(channel):
             if other is not channel:
                 other.talked_with, channel.talked_with = channel.id, other.id
         return touched | self._around(channel)
-
-    def _leave(self, channel: _Channel) -> None:
-        bridge, channel.bridge = channel.bridge, None
-        channel.holding = 0.0
-        _release(channel)
-        if bridge is not None:
-            bridge.members.pop(channel.id, None)
-            if not bridge.members:
-                self.bridges.pop(bridge.info.id, None)
-
-
-def _release(channel: _Channel) -> None:
-    channel.held_by, channel.held = "", 0.0

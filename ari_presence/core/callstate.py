@@ -5,7 +5,8 @@ rank is shown (`CallView.rank`).
 """
 
 from ari_presence.core import events as ev
-from ari_presence.core.calls import Calls, CallView, Lines, Party
+from ari_presence.core.calls import Calls, Lines
+from ari_presence.core.callview import CallView, Party
 from ari_presence.core.change import Outcome, set_automatic
 from ari_presence.core.commands import ListCalls
 from ari_presence.core.features import Action

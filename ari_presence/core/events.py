@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from ari_presence.core.calls import BridgeInfo, ChannelInfo
+from ari_presence.core.channels import BridgeInfo, ChannelInfo
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.features import Action, Intent
 from ari_presence.core.lamps import Presence, Wish

@@ -10,7 +10,8 @@ from datetime import UTC, time, tzinfo
 from math import inf
 from types import MappingProxyType
 
-from ari_presence.core.calls import Calls, CallView
+from ari_presence.core.calls import Calls
+from ari_presence.core.callview import CallView
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.kept import Rules
 from ari_presence.core.lamps import LampLayout, Presence, Vector

@@ -4,9 +4,9 @@
 """
 
 from ari_presence.core import events as ev
-from ari_presence.core.calls import BridgeInfo, ChannelInfo
 from ari_presence.core.callstate import calls_of
 from ari_presence.core.change import Outcome
+from ari_presence.core.channels import BridgeInfo, ChannelInfo
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.model import Model
 from ari_presence.core.names import UserId

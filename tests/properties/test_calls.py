@@ -5,7 +5,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ari_presence.core.calls import BridgeInfo, Calls, ChannelInfo
+from ari_presence.core.calls import Calls
+from ari_presence.core.channels import BridgeInfo, ChannelInfo
 from ari_presence.core.devstate import DeviceState
 
 LINES = ("PJSIP/100", "PJSIP/101", "PJSIP/102", "PJSIP/trunk")

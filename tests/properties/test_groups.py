@@ -9,7 +9,7 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 
 from ari_presence.core import events as ev
-from ari_presence.core.calls import ChannelInfo
+from ari_presence.core.channels import ChannelInfo
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.groups import Availability, Groups, Standing, standing
 from ari_presence.core.lamps import LampLayout

@@ -8,7 +8,7 @@ from ari_presence.calendars import entries
 from ari_presence.calendars.rules import DEFAULT_RULES, Rule
 from ari_presence.calendars.scan import scan
 from ari_presence.core import events as ev
-from ari_presence.core.calls import BridgeInfo, ChannelInfo
+from ari_presence.core.channels import BridgeInfo, ChannelInfo
 from ari_presence.core.lamps import LampLayout
 from ari_presence.core.model import Model, UserSettings
 from ari_presence.core.names import StateId, UserId

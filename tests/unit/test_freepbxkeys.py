@@ -8,7 +8,7 @@ import pytest
 from ari_presence import freepbxkeys as module
 from ari_presence.ari.wire import Request, Response
 from ari_presence.core import events as ev
-from ari_presence.core.calls import ChannelInfo
+from ari_presence.core.channels import ChannelInfo
 from ari_presence.core.features import Action
 from ari_presence.core.freepbx import FreepbxLamps
 from ari_presence.core.lamps import NOT_SET, LampLayout, Presence, Vector

@@ -8,7 +8,7 @@ import pytest
 
 from ari_presence.ari.decode import Decoded, DeviceSeen, Replaced, decode, load, orphan, sent_at
 from ari_presence.core import events as ev
-from ari_presence.core.calls import BridgeInfo, ChannelInfo
+from ari_presence.core.channels import BridgeInfo, ChannelInfo
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.events import CallerLeft, ClaimState, CodeDialled, PlaybackEnded
 from ari_presence.core.parked import Space

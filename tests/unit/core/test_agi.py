@@ -9,8 +9,9 @@ import pytest
 
 from ari_presence.core import events as ev
 from ari_presence.core.agi import parse_path
-from ari_presence.core.calls import CODES_AWAITED, ChannelInfo
+from ari_presence.core.calls import CODES_AWAITED
 from ari_presence.core.change import Outcome
+from ari_presence.core.channels import ChannelInfo
 from ari_presence.core.commands import Note, Play, Refuse, Save, Tell, Track
 from ari_presence.core.features import Action, Intent
 from ari_presence.core.model import Model, UserSettings

@@ -2,16 +2,9 @@
 
 import pytest
 
-from ari_presence.core.calls import (
-    DOUBT_S,
-    LIST_EVERY_S,
-    LIST_GAP_S,
-    LIST_PATIENCE_S,
-    BridgeInfo,
-    Calls,
-    ChannelInfo,
-    Party,
-)
+from ari_presence.core.calls import DOUBT_S, LIST_EVERY_S, LIST_GAP_S, LIST_PATIENCE_S, Calls
+from ari_presence.core.callview import Party
+from ari_presence.core.channels import BridgeInfo, ChannelInfo
 from ari_presence.core.devstate import DeviceState
 
 AT = 1000.0

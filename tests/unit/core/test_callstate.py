@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from ari_presence.core import events as ev
-from ari_presence.core.calls import BridgeInfo, ChannelInfo
 from ari_presence.core.callstate import KEPT_S
 from ari_presence.core.change import Outcome
+from ari_presence.core.channels import BridgeInfo, ChannelInfo
 from ari_presence.core.commands import ListCalls, Log
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.features import Action

@@ -4,7 +4,8 @@ import re
 from dataclasses import replace
 
 from ari_presence.core import events as ev
-from ari_presence.core.calls import LIST_GAP_S, BridgeInfo, ChannelInfo
+from ari_presence.core.calls import LIST_GAP_S
+from ari_presence.core.channels import BridgeInfo, ChannelInfo
 from ari_presence.core.commands import ListCalls
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.lamps import LampLayout
