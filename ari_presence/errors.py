@@ -11,7 +11,8 @@ AriPresenceError
 │   └── AriDecodeError       nobody: counted and skipped
 ├── PublishError             a bug: a lamp value that Asterisk does not take
 ├── StoreError               the operator: disk, permissions, damaged file
-│   └── SchemaTooNew         the operator: a newer program wrote the file
+│   ├── SchemaTooNew         the operator: a newer program wrote the file
+│   └── StoreSlow            the operator: not stored yet, nobody knows whether it will be
 └── ControlError             the operator: the daemon cannot be reached or its answer makes no sense
 """
 
@@ -73,6 +74,10 @@ class StoreError(AriPresenceError):
 
 class SchemaTooNew(StoreError):
     """A newer program wrote the file: refused rather than damaged."""
+
+
+class StoreSlow(StoreError):
+    """A change was not stored in time: it stays if it is stored yet, and is taken back if the store refuses it (exit 3)."""
 
 
 class ControlError(AriPresenceError):

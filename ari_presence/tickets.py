@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ari_presence.core import commands as cmd
 from ari_presence.core.names import UserId
-from ari_presence.errors import Refused, StoreError
+from ari_presence.errors import Refused, StoreError, StoreSlow
 
 CONFIRM_S = 3.0
 
@@ -145,7 +145,7 @@ class Tickets:
         self._open.pop(ticket.request, None)
         error = ticket.error
         if error is None and ticket.stored < len(ticket.saves):
-            error = StoreError("the store did not answer in time: look at the disk of state_dir")
+            error = StoreSlow("not stored yet, and taken back if it cannot be: look at the disk of state_dir")
             self._late[ticket.request] = ticket
         missing = self._unconfirmed(ticket)
         if ticket.future is None:

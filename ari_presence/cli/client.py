@@ -123,6 +123,8 @@ def _refusal(status: int, document: Json) -> Exception:
     code, detail = cast(str, document["code"]), str(document.get("detail", ""))
     if code == "config-error":
         return ConfigError(detail)
+    if code == "not-stored-yet":
+        return ControlError(detail)
     if code in ("internal-error", "no-stream"):
         return ControlError(f"the daemon failed (HTTP {status}): {detail}")
     return Refused(detail, code=code)

@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from ari_presence.errors import AriPresenceError, ConfigError, Refused, StoreError
+from ari_presence.errors import AriPresenceError, ConfigError, Refused, StoreError, StoreSlow
 
 MEDIA_TYPE = "application/problem+json"
 _CODES = {400: "malformed-request", 404: "not-found", 405: "method-not-allowed"}
@@ -65,7 +65,7 @@ async def _config(_: Request, error: Exception) -> Response:
 
 
 async def _store(_: Request, error: Exception) -> Response:
-    return problem(503, "store-error", str(error))
+    return problem(503, "not-stored-yet" if isinstance(error, StoreSlow) else "store-error", str(error))
 
 
 async def _other(_: Request, error: Exception) -> Response:

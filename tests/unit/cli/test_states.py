@@ -2,7 +2,7 @@
 
 import pytest
 
-from ari_presence.errors import Refused, StoreError
+from ari_presence.errors import Refused, StoreError, StoreSlow
 from ari_presence.http.service import StateChange
 from tests.unit.cli.conftest import Cli
 from tests.unit.http.fake_service import Running
@@ -106,6 +106,7 @@ def test_unconfirmed_change_is_exit_3(
     [
         pytest.param(Refused("not yours", code="not-allowed"), 1, "not yours", id="not allowed"),
         pytest.param(StoreError("disk full: make room"), 1, "disk full: make room", id="store"),
+        pytest.param(StoreSlow("not stored yet: look"), 3, "not stored yet: look", id="slow store"),
         pytest.param(ZeroDivisionError(), 3, "its log has the details", id="a bug"),
     ],
 )

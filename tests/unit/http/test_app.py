@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ari_presence.errors import AriPresenceError, ConfigError, Refused, StoreError
+from ari_presence.errors import AriPresenceError, ConfigError, Refused, StoreError, StoreSlow
 from ari_presence.http import guard
 from ari_presence.http.guard import MAX_BODY, is_loopback_host
 from ari_presence.http.service import StateChange
@@ -101,6 +101,7 @@ def test_unknown_key_is_named_in_the_detail(running: Running) -> None:
         pytest.param(Refused("no", code="not-allowed"), 403, "not-allowed", id="not allowed"),
         pytest.param(Refused("no", code="bad-time"), 422, "bad-time", id="bad time"),
         pytest.param(StoreError("disk full"), 503, "store-error", id="store"),
+        pytest.param(StoreSlow("slow"), 503, "not-stored-yet", id="slow store"),
         pytest.param(ConfigError("broken"), 422, "config-error", id="configuration"),
         pytest.param(AriPresenceError("other"), 500, "internal-error", id="ours"),
         pytest.param(ZeroDivisionError("secret 123"), 500, "internal-error", id="a bug"),
