@@ -22,6 +22,7 @@ from private_asterisk.ports import free_port
 from private_asterisk.server import wait_until
 
 START_TIMEOUT_S = 10.0
+MEDIA_PORTS = 4  # of sipp: sound and video, each with RTCP behind it
 BARESIP_MODULES = "g711 aubridge account contact menu presence ctrl_tcp"
 
 
@@ -50,7 +51,7 @@ def run_sipp(
         SipError: a call failed; the message ends with sipp's own words.
     """
     (folder / "scenario.xml").write_text(scenario)
-    sip, media = (str(free_port(socket.SOCK_DGRAM)) for _ in range(2))
+    sip, media = str(free_port(socket.SOCK_DGRAM)), str(free_port(socket.SOCK_DGRAM, count=MEDIA_PORTS))
     ports = ["-i", "127.0.0.1", "-p", sip, "-mi", "127.0.0.1", "-mp", media]
     limits = ["-m", str(calls), "-timeout", f"{timeout_s}s", "-timeout_error", "-nostdin", "-trace_err"]
     words = [*clients.command("usr/bin/sipp"), f"127.0.0.1:{server.sip_port}", "-sf", "scenario.xml", "-s", service]

@@ -24,3 +24,13 @@ def test_taken_port_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(ports, "PORTS", range(number, number + 1))
         with pytest.raises(OSError, match="no free port"):
             ports.free_port()
+
+
+def test_ports_in_a_row_are_all_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one of them is taken, others are looked for."""
+    first = ports.free_port(count=4)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", first + 3))
+        monkeypatch.setattr(ports, "PORTS", range(first, first + 1))
+        with pytest.raises(OSError, match="no free port"):
+            ports.free_port(count=4)
