@@ -142,29 +142,34 @@ class Engine:
     def run(self) -> None:
         """Serve until `stop`."""
         self._turns.run()
-        self._log_some()
+        self._log_some(even_if_busy=True)
         self.feed.close()
 
     def _on_time(self) -> float:
         """Do what is due by the clock, and tell for how many seconds nothing more is."""
-        self._log_some()
         wall, now = self._clock.time(), self._clock.monotonic()
         was_set, end = self._watch.was_set(wall, now), self.model.next_deadline()
-        if was_set or (end is not None and end <= wall):
-            self._apply(ev.TimerDue(wall, was_set))
-            end = self.model.next_deadline()
-        self._tickets.expire(now)
+        try:
+            if was_set or (end is not None and end <= wall):
+                self._apply(ev.TimerDue(wall, was_set))
+                end = self.model.next_deadline()
+            self._tickets.expire(now)
+        finally:
+            for server in self.servers.values():
+                server.pump()
         soonest = now + LONGEST_WAIT_S
         if end is not None and now + end - wall < soonest:
             soonest = now + end - wall
         for server in self.servers.values():
-            server.pump()
             if (due := server.next_deadline()) is not None and due < soonest:
                 soonest = due
         self.followers.pump()
         for due in (self._tickets.next_deadline(), self.followers.next_deadline()):
             if due is not None and due < soonest:
                 soonest = due
+        if self._unlogged:
+            self._log_some()
+            now = self._clock.monotonic()
         return soonest - now if soonest > now else 0.0
 
     def _take(self, item: object) -> None:
@@ -290,9 +295,9 @@ class Engine:
         else:
             self._unlogged += saves
 
-    def _log_some(self) -> None:
+    def _log_some(self, *, even_if_busy: bool = False) -> None:
         """Log changes while nobody waits for the engine: a line costs a sixth of what a change costs."""
-        while self._unlogged and (not self._turns.waiting or len(self._unlogged) > LOGGED_LATE):
+        while self._unlogged and (even_if_busy or not self._turns.waiting or len(self._unlogged) > LOGGED_LATE):
             save = self._unlogged.popleft()
             log.info("state", user=save.user, state=save.record.state, source=save.record.source)
 

@@ -59,12 +59,11 @@ class GroupLamps:
         return sorted(map(UserId, self.groups))
 
     def follow(self, model: Model, event: Event, touched: Iterable[UserId]) -> None:
-        """Count anew the people whom an event has touched, and send the lamps that follow."""
+        """Count anew the people whom an event has touched; `Publisher.pump` sends the lamps that follow."""
         changed = self.groups.follow(model, event, touched)
         if changed:
             for publisher in self._publishers.values():
                 publisher.touch(sorted(map(UserId, changed)))
-                publisher.pump()
 
     # --- what the publishers need (publish.host.Host) -----------------------------------------------------------
 

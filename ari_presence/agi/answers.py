@@ -16,7 +16,7 @@ from ari_presence.core.events import AgiAsked
 from ari_presence.core.features import Intent
 from ari_presence.core.intents import sounds
 from ari_presence.core.model import Settings
-from ari_presence.errors import Refused, StoreError
+from ari_presence.errors import Refused, StoreError, StoreSlow
 
 log = structlog.get_logger(__name__)
 
@@ -64,8 +64,9 @@ class Answers:
             settled = outcome.result(0)
         except Refused as error:
             return self.refused(error, call.words)
-        except StoreError:
-            return self._answer("failed", "not-stored", self._error())
+        except StoreError as error:
+            reason = "not-stored-yet" if isinstance(error, StoreSlow) else "not-stored"
+            return self._answer("failed", reason, self._error())
         said = settled.said
         if said is None:
             raise AssertionError("a request over AGI is answered with what is said")

@@ -239,7 +239,9 @@ class Link:
             if now - pinged >= PING_EVERY_S:
                 socket.ping()
                 pinged = now
-            if rest_s := pace.rest_s(now, pipeline.in_flight if pipeline is not None else 0):
+            # Over TLS each read gives one record, which is one message: a rest would be for each.
+            rest_s = 0.0 if session.frames.tls else pace.rest_s(now, pipeline.in_flight if pipeline is not None else 0)
+            if rest_s:
                 self._stopping.wait(rest_s)
             try:
                 messages = session.frames.read()

@@ -62,7 +62,7 @@ class _Shared:
 
 
 class Frames:
-    """What a websocket that has just been opened receives; one thread reads, any may send."""
+    """What a websocket that has just been opened receives; one thread reads, any may send. `tls`: in records of TLS."""
 
     def __init__(self, web: websocket.WebSocket) -> None:
         """Take over the reading; the library must not read from now on."""
@@ -73,6 +73,7 @@ class Frames:
         self._buffer = bytearray()
         self._parts = bytearray()
         self._kind = 0  # of the message whose parts are being gathered
+        self.tls = self._sock.tls
 
     def read(self) -> list[tuple[int, bytes]]:
         """Wait for what comes, at most as long as the socket's time limit.

@@ -24,12 +24,14 @@ from ari_presence.core.events import (
     Event,
     ResetAsked,
     Started,
+    TimerDue,
 )
 from ari_presence.core.features import Action
 from ari_presence.core.kept import Rules
-from ari_presence.core.lamps import LampLayout
-from ari_presence.core.model import Prompts
+from ari_presence.core.lamps import LampLayout, Wish
+from ari_presence.core.model import Model, Prompts
 from ari_presence.core.names import StateId, UserId
+from ari_presence.core.reducer import reduce
 from ari_presence.core.userstate import Entry, StateTable
 from ari_presence.engine import LONGEST_WAIT_S, Engine
 from ari_presence.errors import AriAuthError, Refused, StoreError, StoreSlow
@@ -798,6 +800,24 @@ def test_bug_in_one_event_does_not_stop_the_loop(rig: Rig) -> None:
         rig.sync()
     assert [(log["kind"], log["log_level"]) for log in logs] == [("str", "error"), ("DeviceSeen", "error")]
     assert rig.engine.ask(setting("away")) == Outcome(True)
+
+
+def test_bug_in_what_is_due_does_not_stop_lamps(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What others changed is still put right, though a timer fails each time."""
+
+    def fail(model: Model, event: Event) -> object:
+        if isinstance(event, TimerDue):
+            raise ZeroDivisionError
+        return reduce(model, event)
+
+    rig.engine.ask(setting("away", until=rig.clock.wall + 5))
+    monkeypatch.setattr("ari_presence.engine.reduce", fail)
+    with capture_logs() as logs:
+        rig.advance(6)
+        rig.engine.call(lambda engine: engine.adopt(UserId("100"), Wish({StateId("dnd"): True}, None, "pbx:hq")))
+        rig.sync()
+    assert any(line["event"].startswith("bug:") for line in logs)
+    assert rig.lamp("Custom:presence-100") == "BUSY"
 
 
 def test_stop_ends_after_what_is_queued() -> None:

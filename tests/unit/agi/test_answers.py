@@ -101,6 +101,16 @@ def test_change_that_no_server_confirms_is_unconfirmed(rig: Rig) -> None:
     assert rig.stored() == "lunch"
 
 
+def test_change_that_is_not_stored_in_time_may_still_be(rig: Rig) -> None:
+    """The error prompt, and a reason of its own: it is done once the store takes it."""
+    rig.store_works = False
+    answer = ask(rig, "set/lunch", expire=True)
+    assert answer == Answer({"PRESENCE_RESULT": "failed", "PRESENCE_REASON": "not-stored-yet"}, ("sound:beeperr",))
+    rig.commit()
+    rig.sync()
+    assert rig.manual() == rig.stored() == "lunch"
+
+
 def test_change_that_is_not_stored_failed_and_is_taken_back(rig: Rig) -> None:
     """A full disk is no success."""
     rig.store_error = StoreError("full")

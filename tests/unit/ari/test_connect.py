@@ -335,6 +335,7 @@ def test_tls_works_with_a_known_authority(tls: FakeAri) -> None:
     """HTTP and websocket both trust `ca_file`."""
     session = _connect(tls, tls.address(PEM))
     assert session.over_websocket
+    assert session.frames.tls  # the link does not rest between records
 
 
 def test_certificate_that_nobody_signed_is_an_error_of_the_operator(tls: FakeAri) -> None:
