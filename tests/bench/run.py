@@ -1,6 +1,6 @@
 """`make bench`: how fast, how big; one table from one run, the floor measured beside each figure.
 
-    make bench                     about ten minutes, most of it with 10,000 users
+    make bench                     about twenty minutes, most of it with 10,000 users
     make bench ARGS=--quick        smaller counts, about two minutes
     make bench ARGS="--only dial"  some parts only: dial, treat, write, reconnect, agi, calls, schedule,
                                    calendars, scale
@@ -27,6 +27,7 @@ import treating
 import writing
 from table import Row, show
 
+from ari_presence.log import configure_logging
 from private_asterisk import PackagesError, SuiteMissingError, find_asterisk
 
 SWITCH_S = 0.0005  # the threads that measure must not wait 5 ms, the default, for each other
@@ -82,6 +83,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="smaller counts")
     parser.add_argument("--only", nargs="+", choices=sorted(parts(QUICK)), help="some parts only")
     given = parser.parse_args()
+    configure_logging(sys.stderr, "warning")  # parts of the daemon run here; standard output is for the table
     sys.setswitchinterval(SWITCH_S)
     rows: list[Row] = []
     failed = False
