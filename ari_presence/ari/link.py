@@ -19,7 +19,7 @@ from ari_presence.ari.address import Address
 from ari_presence.ari.background import Background, calls_listed
 from ari_presence.ari.backoff import delays
 from ari_presence.ari.connect import Session, connect
-from ari_presence.ari.pace import Pace
+from ari_presence.ari.pace import REST_S, Pace
 from ari_presence.ari.pipeline import Done, Group, HttpPipeline, Pipeline, WebSocketPipeline
 from ari_presence.ari.sockets import close, shut
 from ari_presence.ari.wire import Request, parse_response
@@ -240,9 +240,8 @@ class Link:
                 socket.ping()
                 pinged = now
             # Over TLS each read gives one record, which is one message: a rest would be for each.
-            rest_s = 0.0 if session.frames.tls else pace.rest_s(now, pipeline.in_flight if pipeline is not None else 0)
-            if rest_s:
-                self._stopping.wait(rest_s)
+            if pace.is_flood(now) and not (session.frames.tls or (pipeline is not None and pipeline.is_hurried)):
+                self._stopping.wait(REST_S)
             try:
                 messages = session.frames.read()
             except TimeoutError:

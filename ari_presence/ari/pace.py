@@ -7,11 +7,10 @@ with 10,000/s a quarter, and the writes that follow go out together.
 BUSY_PER_S = 500.0  # messages; one call is 25 events and their answers within a second
 LOOK_S = 0.1
 REST_S = 0.003
-FEW_IN_FLIGHT = 8  # with more requests under way, whoever sent them wants to send on
 
 
 class Pace:
-    """Tells how long to rest before the next read; for the thread that reads."""
+    """Tells whether to rest before the next read; for the thread that reads."""
 
     def __init__(self) -> None:
         """Begin as if nothing had come."""
@@ -19,17 +18,12 @@ class Pace:
         self._count = 0
         self._looks_at = 0.0
 
-    def rest_s(self, now: float, in_flight: int) -> float:
-        """Give seconds to rest before the next read.
-
-        Args:
-            now: Monotonic seconds.
-            in_flight: Requests that wait for an answer.
-        """
+    def is_flood(self, now: float) -> bool:
+        """Tell whether much has come lately; `now` is monotonic seconds."""
         if now >= self._looks_at:
             self._busy = self._count > BUSY_PER_S * (now - self._looks_at + LOOK_S)
             self._count, self._looks_at = 0, now + LOOK_S
-        return REST_S if self._busy and in_flight <= FEW_IN_FLIGHT else 0.0
+        return self._busy
 
     def came(self, messages: int) -> None:
         """Take how many messages a read gave."""

@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 WINDOW = 64  # requests in flight: a busy reader must not leave Asterisk idle, a frozen server's socket must not fill
 URGENT_WINDOW = 2 * WINDOW  # urgent ones do not wait for room
+FEW = 8  # requests in flight, whose answers are not worth a read of their own
 NARROW_WINDOW = 16  # while urgent ones meet others: what is in flight, about 0.1 ms each, is what they wait for
 NARROW_S = 5.0
 
@@ -36,6 +37,7 @@ class Group:
     done: Done
     responses: list[Response] = field(default_factory=list)
     sent: int = 0
+    urgent: bool = False
 
 
 class Pipeline(Protocol):
@@ -92,6 +94,7 @@ class WebSocketPipeline:
 
     def submit(self, group: Group, *, urgent: bool) -> None:
         """Queue a group and send what the window allows."""
+        group.urgent = urgent
         with self._lock:
             if urgent and len(self._flying) > NARROW_WINDOW:
                 self._narrow_until = time.monotonic() + NARROW_S
@@ -122,9 +125,10 @@ class WebSocketPipeline:
             group.done(group.responses)
 
     @property
-    def in_flight(self) -> int:
-        """Count the requests that wait for their answer."""
-        return len(self._flying)
+    def is_hurried(self) -> bool:
+        """Tell whether answers should be read at once: somebody waits for them, or many make room for more requests."""
+        with self._lock:
+            return len(self._flying) > FEW or any(group.urgent for _, _, group in self._flying)
 
     def waiting_since(self) -> float | None:
         """Tell when the oldest unanswered request was sent (`time.monotonic`), or None."""

@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 
-from ari_presence.ari.pipeline import NARROW_WINDOW, URGENT_WINDOW, WINDOW, Done, Group, HttpPipeline, WebSocketPipeline
+from ari_presence.ari.pipeline import (
+    FEW,
+    NARROW_WINDOW,
+    URGENT_WINDOW,
+    WINDOW,
+    Done,
+    Group,
+    HttpPipeline,
+    WebSocketPipeline,
+)
 from ari_presence.ari.rest import Rest
 from ari_presence.ari.wire import Request, Response
 from ari_presence.errors import AriConnectionError
@@ -408,3 +417,21 @@ def test_http_session_is_closed_with_the_pipeline(ari: FakeAri) -> None:
 
     HttpPipeline(Watched(ari.url, ari.username, ari.password), lambda: None).close()
     assert closed.wait(5)
+
+
+@pytest.mark.parametrize(
+    ("count", "urgent", "hurried"),
+    [(0, False, False), (FEW, False, False), (FEW + 1, False, True), (1, True, True)],
+    ids=["none", "few", "many", "somebody-waits"],
+)
+def test_answers_are_read_at_once_where_somebody_waits_or_many_come(
+    wire: Wire, count: int, urgent: bool, hurried: bool
+) -> None:
+    """A few that nobody waits for can be read with what comes next."""
+    pipeline = WebSocketPipeline(wire.web)
+    if count:
+        pipeline.submit(Group(_requests(*map(str, range(count))), lambda _: None), urgent=urgent)
+    assert pipeline.is_hurried is hurried
+    for _ in range(count):
+        pipeline.answered(wire.read()[0], OK)
+    assert not pipeline.is_hurried
