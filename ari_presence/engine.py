@@ -2,9 +2,10 @@
 
 Whoever has the turn (`turns.py`) owns the model, the publishers and the tickets: the engine's thread, or the thread of a link
 for what it has just read, when nothing else is waiting. Everybody else posts events or asks with `call`. Order within one
-event: send the lamps, claim the caller's channel, then everything that may take longer. Lamps go first because the answer to
-a channel holds up what is sent behind it, 1.3 ms on 22 and 200 ms on 16 (`stasis_app_exec`), and do not depend on it: a
-caller whose claim decides is claimed by an event of its own.
+event: send the lamps that somebody waits for, claim the caller's channel, then everything that may take longer. Lamps go
+first because the answer to a channel holds up what is sent behind it, 1.3 ms on 22 and 200 ms on 16 (`stasis_app_exec`), and
+do not depend on it: a caller whose claim decides is claimed by an event of its own. Lamps that nobody waits for, as those
+of calls, go out together behind all events that were carried out in one turn.
 """
 
 import time

@@ -77,7 +77,7 @@ class SchemaTooNew(StoreError):
 
 
 class StoreSlow(StoreError):
-    """A change was not stored in time: it stays if it is stored yet, and is taken back if the store refuses it (exit 3)."""
+    """A change was not stored in time: it stays once the store takes it, and is taken back if the store refuses it (exit 3)."""
 
 
 class ControlError(AriPresenceError):

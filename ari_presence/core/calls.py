@@ -15,7 +15,7 @@ from math import inf
 from operator import attrgetter
 
 from ari_presence.core.callview import CALL_STATE, CallView, view_of
-from ari_presence.core.channels import Bridge, BridgeInfo, Channel, ChannelInfo, Channels, release
+from ari_presence.core.channels import SOMEBODY, Bridge, BridgeInfo, Channel, ChannelInfo, Channels, release
 from ari_presence.core.devstate import DeviceState, aggregate
 
 DOUBT_S = 1.0
@@ -24,7 +24,6 @@ LIST_GAP_S = 0.5  # between two listings, at least
 LIST_GAP_PER_CHANNEL_S = 0.005  # and so much more for each channel that is listed
 SETTLED_S = 0.3  # after which a transfer is over and done with
 LIST_PATIENCE_S = 30.0
-SOMEBODY = "?"
 CODES_AWAITED = 50  # an AGI peer can come before the channel's first event, by a few ms
 
 Lines = set[str]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ari_presence.core.names import endpoint_of_channel, local_pair
 
+SOMEBODY = "?"  # in the place of the id of a channel that nobody knows
 SEARCHED = 24  # channels that are looked at to find out who talks with whom; in larger rooms only the room counts
 
 
@@ -44,7 +45,16 @@ class BridgeInfo(NamedTuple):
 
 @dataclass(slots=True)
 class Channel:
-    """A channel, its place and its hold; `line` is the endpoint it belongs to, `pair` the Local channel it is half of."""
+    """A channel, its place and its hold.
+
+    Attributes:
+        line: The endpoint it belongs to, or None for a Local channel and others of no phone.
+        pair: The Local channel that it is half of, or None.
+        state: As the server sends it (`ast_state2str` in `main/channel.c`), since `since`.
+        since: Seconds since the epoch, UTC, as `holding` and `held` are.
+        caller: Number and name of whoever is on this channel.
+        connected: Number and name of the other side.
+    """
 
     id: str
     name: str
@@ -65,7 +75,7 @@ class Channel:
 
 @dataclass(slots=True)
 class Bridge:
-    """A bridge and who is in it."""
+    """A bridge and who is in it; `members` are channel ids with when each entered, seconds since the epoch, UTC."""
 
     info: BridgeInfo
     members: dict[str, float] = field(default_factory=dict)  # channel id to when it entered

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ari_presence.ari.pace import BUSY_PER_S, LOOK_S, Pace
+from ari_presence.ari.pace import FLOOD_PER_S, LOOK_S, Pace
 
 
 def after(messages: int, *, seconds: float = 1.0) -> Pace:
@@ -17,7 +17,7 @@ def after(messages: int, *, seconds: float = 1.0) -> Pace:
 @pytest.mark.parametrize(("share", "flood"), [(0.0, False), (0.8, False), (1.3, True)])
 def test_flood_is_more_than_so_many_messages_a_second(share: float, flood: bool) -> None:
     """While little comes, what comes is read at once."""
-    assert after(int(BUSY_PER_S * share)).is_flood(101.0) is flood
+    assert after(int(FLOOD_PER_S * share)).is_flood(101.0) is flood
 
 
 def test_one_call_is_no_flood() -> None:
