@@ -7,7 +7,6 @@ In the engine's turn alone. Times are monotonic seconds.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -108,7 +107,7 @@ class PresenceWatch(Follower):
         found = _presence(rows[0], "state", "presencemessage")
         if found != known:
             publisher = self._engine.servers[pbx].publisher
-            publisher.presences[user] = replace(found, kept=publisher.presences[user].kept)  # AMI tells nothing of that
+            publisher.presences[user] = found._replace(kept=publisher.presences[user].kept)  # AMI tells nothing of that
             publisher.touch([user])
             self._engine.adopt_presence(user, found, pbx)
             publisher.pump()

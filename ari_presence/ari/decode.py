@@ -7,7 +7,7 @@ Parsed leniently: types that we do not use give nothing, unknown fields are igno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
@@ -19,8 +19,7 @@ from ari_presence.core.parked import parse_space
 from ari_presence.errors import AriDecodeError
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceSeen:
+class DeviceSeen(NamedTuple):
     """Asterisk reports a device's new state; for lamps of ours it may be our own echo."""
 
     at: float

@@ -89,6 +89,7 @@ class WebSocketPipeline:
         self._lanes = _Lanes()
         self._flying: deque[tuple[str, float, Group]] = deque()
         self._count = 0
+        self._urgent = 0  # of those in flight
         self._closed = False
         self._narrow_until = 0.0
 
@@ -118,6 +119,7 @@ class WebSocketPipeline:
             if not self._flying or self._flying[0][0] != request_id:
                 raise AriConnectionError(f"unexpected answer to request {request_id[:20]}")
             group = self._flying.popleft()[2]
+            self._urgent -= group.urgent
             group.responses.append(response)
             if len(self._flying) <= self._window() // 2:
                 self._fill()
@@ -127,8 +129,7 @@ class WebSocketPipeline:
     @property
     def is_hurried(self) -> bool:
         """Tell whether answers should be read at once: somebody waits for them, or many make room for more requests."""
-        with self._lock:
-            return len(self._flying) > FEW or any(group.urgent for _, _, group in self._flying)
+        return len(self._flying) > FEW or self._urgent > 0
 
     def waiting_since(self) -> float | None:
         """Tell when the oldest unanswered request was sent (`time.monotonic`), or None."""
@@ -156,6 +157,7 @@ class WebSocketPipeline:
             self._count += 1
             request_id = str(self._count)
             self._flying.append((request_id, now, group))
+            self._urgent += group.urgent
             frames.append(request.frame(request_id))
             if len(self._flying) == 1 and self._lanes.urgent:  # the main lamp of a caller need not wait for its company
                 if not self._send(frames):

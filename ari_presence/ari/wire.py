@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from pydantic_core import from_json
+
 from ari_presence.errors import AriDecodeError
 
 _json = json.encoder.encode_basestring_ascii  # in pieces it takes half the time of a whole dictionary
@@ -56,7 +58,7 @@ class Response(NamedTuple):
             AriDecodeError: It is no JSON.
         """
         try:
-            return json.loads(self.body)
+            return from_json(self.body, cache_strings="keys")
         except ValueError:
             raise AriDecodeError(f"answer {self.status} is no JSON") from None
 

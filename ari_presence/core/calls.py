@@ -176,12 +176,12 @@ class Calls(Channels):
             del self._codes[next(iter(self._codes))]
 
     def reported(self, line: str, state: DeviceState) -> Lines:
-        """Take what Asterisk says of a line."""
+        """Take what Asterisk says of a line; it shows in what the line does only where channels do not tell all."""
         self._moves(line)
-        self._stands.pop(line, None)
+        stood = self._stands.pop(line, None) is not None
         self._reported[line] = state
         self._forget_idle(line)
-        return {line}
+        return {line} if stood or any(channel.state == "Ring" for channel in self.on_line(line)) else set()
 
     # --- listings -----------------------------------------------------------------------------------------------
 
@@ -241,7 +241,8 @@ class Calls(Channels):
         touched |= self._listed_bridges({row.id: row for row in bridges}, moved, at)
         for line, state in reported.items():
             if line not in moved:
-                touched |= self.reported(line, state)
+                self.reported(line, state)
+                touched.add(line)
         for line in reported.keys() - moved:  # what was said before may be out of date
             self._infer_hold(line, at)
         for line in reported.keys() - moved:

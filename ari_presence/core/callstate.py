@@ -23,7 +23,10 @@ LINES_READ = 500  # device states read with one listing
 
 def calls_of(model: Model, pbx: str) -> Calls:
     """Give the calls of one server."""
-    return model.calls.setdefault(pbx, Calls())
+    calls = model.calls.get(pbx)
+    if calls is None:
+        calls = model.calls[pbx] = Calls()
+    return calls
 
 
 def on_channel(model: Model, event: ev.ChannelSeen, out: Outcome) -> None:
@@ -95,8 +98,13 @@ def on_moved(model: Model, event: ev.CallsMoved, _out: Outcome) -> None:
 
 
 def on_line(model: Model, event: ev.LineSeen, out: Outcome) -> None:
-    """Take Asterisk's word on a line."""
-    _follow(model, event.pbx, calls_of(model, event.pbx).reported(event.line, event.state), event.at, out)
+    """Take Asterisk's word on a line; mostly it agrees, and nothing follows."""
+    calls = calls_of(model, event.pbx)
+    lines = calls.reported(event.line, event.state)
+    if lines:
+        _follow(model, event.pbx, lines, event.at, out)
+    elif not model.stopping and model.owner(event.line) in model.users:
+        calls.check(event.line, event.at)
 
 
 def on_listed(model: Model, event: ev.CallsListed, out: Outcome) -> None:

@@ -130,6 +130,10 @@ class Channels:
 
     def far_end(self, channel: Channel) -> Channel | None:
         """Follow a call that is not connected yet, through Local channels."""
+        if channel.bridge is None and channel.pair is None:  # as most are, and nothing but who is dialled leads on
+            linked = self.channels.get(channel.linked)
+            if linked is None or linked.line is not None:
+                return linked
         queue, seen = [channel], {channel.id}
         while queue and len(seen) < SEARCHED:
             here = queue.pop()

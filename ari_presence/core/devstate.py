@@ -37,16 +37,14 @@ _RANK = {
         )
     )
 }
+_BY_NAME = {state.value: state for state in DeviceState}
 _IN_CALL = frozenset({DeviceState.INUSE, DeviceState.ONHOLD, DeviceState.BUSY})
 _OFF = frozenset({DeviceState.UNKNOWN, DeviceState.NOT_INUSE, DeviceState.INVALID, DeviceState.UNAVAILABLE})
 
 
 def parse_state(text: str) -> DeviceState:
     """Read a device state in any case; what is not one becomes UNKNOWN, as in `ast_devstate_val`."""
-    try:
-        return DeviceState(text.upper())
-    except ValueError:
-        return DeviceState.UNKNOWN
+    return _BY_NAME.get(text.upper(), DeviceState.UNKNOWN)
 
 
 def is_off(state: DeviceState) -> bool:

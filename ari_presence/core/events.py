@@ -7,6 +7,7 @@ that exists is well-formed; whether it makes sense is the reducer's to decide.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from ari_presence.core.channels import BridgeInfo, ChannelInfo
 from ari_presence.core.devstate import DeviceState
@@ -51,8 +52,7 @@ class EndpointsSeen:
     offline: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelSeen:
+class ChannelSeen(NamedTuple):
     """A channel came into being or changed its state."""
 
     at: float
@@ -70,8 +70,7 @@ class HoldPressed:
     pressed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Dialling:
+class Dialling(NamedTuple):
     """One channel calls another."""
 
     at: float
@@ -80,8 +79,7 @@ class Dialling:
     peer: ChannelInfo
 
 
-@dataclass(frozen=True, slots=True)
-class BridgeEntered:
+class BridgeEntered(NamedTuple):
     """A channel entered a bridge."""
 
     at: float
@@ -90,8 +88,7 @@ class BridgeEntered:
     channel: ChannelInfo
 
 
-@dataclass(frozen=True, slots=True)
-class BridgeLeft:
+class BridgeLeft(NamedTuple):
     """A channel left a bridge."""
 
     at: float
@@ -137,8 +134,7 @@ class CallsMoved:
     pbx: str
 
 
-@dataclass(frozen=True, slots=True)
-class LineSeen:
+class LineSeen(NamedTuple):
     """Asterisk reports the device state of an endpoint, `PJSIP/100`."""
 
     at: float

@@ -5,9 +5,10 @@ one object, so ten thousand users who are available cost ten thousand references
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from functools import lru_cache
+from typing import NamedTuple
 
 from ari_presence.core import freepbx as pbx_dnd
 from ari_presence.core.devstate import DeviceState, is_off
@@ -30,8 +31,7 @@ OWN = frozenset({WHOLE, PARKED})
 they were shown to be is not worth storing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Presence:
+class Presence(NamedTuple):
     """A presence state: type, subtype and message, as `PRESENCE_STATE` takes them (`func_presencestate.c`).
 
     `kept` is what the dialplan keeps beside it, under a name of its own, about calls to the user (`kept.py`).
@@ -68,7 +68,7 @@ class LampLayout:
         self._index = {kind: index for index, kind in enumerate(self.kinds)}
         self._vectors: dict[Vector, Vector] = {self.off: self.off}
         self._desired: dict[tuple[object, ...], Vector] = {}  # by the states of the layers, which are few
-        self._presences: dict[Presence, Presence] = {}
+        self._presences: dict[tuple[object, ...], Presence] = {}  # of those with neither message nor end, likewise
         kind = states.by_id[AVAILABLE].presence or ("available", "")
         self._nothing = Presence(*kind, kept=kept_text(states, {}, UTC))
 
@@ -162,17 +162,22 @@ class LampLayout:
         """Work out the presence state: of the highest layer that is no call, with its message and its end."""
         if not entries:
             return self._nothing
+        by_id = self._states.by_id
+        for entry in entries.values():
+            if entry.until is not None or (entry.message and by_id[entry.state].presence is not None):
+                return self._tell(entries, zone)
+        key = tuple([(layer, entry.state) for layer, entry in entries.items()])
+        found = self._presences.get(key)
+        if found is None:
+            found = self._presences[key] = self._tell(entries, zone)
+        return found
+
+    def _tell(self, entries: Mapping[Layer, Entry], zone: tzinfo) -> Presence:
         kept = kept_text(self._states, entries, zone)
         for _, entry, state in self._states.layers(entries):
             if state.presence is not None:
-                message = presence_message(entry, zone)
-                if message or any(each.until is not None for each in entries.values()):
-                    return _presence(*state.presence, message, kept)
-                return self._shared(Presence(*state.presence, "", kept))
-        return self._nothing if kept == self._nothing.kept else self._shared(replace(self._nothing, kept=kept))
-
-    def _shared(self, presence: Presence) -> Presence:
-        return self._presences.setdefault(presence, presence)
+                return _presence(*state.presence, presence_message(entry, zone), kept)
+        return _presence(self._nothing.type, self._nothing.subtype, "", kept)
 
     def wish(self, before: Vector, after: Vector, pbx: str, *, restarted: bool = False) -> "Wish | None":
         """Read what somebody else's change of a user's lamps asks for.

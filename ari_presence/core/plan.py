@@ -4,6 +4,7 @@ Values, not actions: `publish` turns them into requests. Sorted by kind, the mai
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from ari_presence.core.devstate import DeviceState
@@ -56,14 +57,15 @@ def plan(desired: Vector, published: Vector) -> tuple[Change, ...]:
     """
     if desired is published:
         return ()
-    changes = tuple(
-        Change(index, old, new)
-        for index, (new, old) in enumerate(zip(desired, published, strict=True))
-        if new is not old
-    )
-    if any(change.after is DeviceState.UNKNOWN for change in changes):
+    if DeviceState.UNKNOWN in desired:
         raise PublishError("no lamp can be set to UNKNOWN")
-    return changes
+    return _difference(published, desired)
+
+
+@lru_cache(maxsize=1024)  # few vectors exist, and each call goes through the same ones
+def _difference(before: Vector, after: Vector) -> tuple[Change, ...]:
+    rows = enumerate(zip(before, after, strict=True))
+    return tuple(Change(place, old, new) for place, (old, new) in rows if new is not old)
 
 
 def apply(changes: tuple[Change, ...], published: Vector) -> Vector:
@@ -82,8 +84,7 @@ def lamps_text(layout: Layout, vector: Vector) -> str:
 
 def is_worth_storing(layout: Layout, before: Vector, after: Vector) -> bool:
     """Tell whether a change must be known after a restart: what nobody else changes, and follows each call, must not."""
-    rows = zip(layout.kinds, before, after, strict=True)
-    return any(old is not new and kind not in OWN for kind, old, new in rows)
+    return any(layout.kinds[change.place] not in OWN for change in _difference(before, after))
 
 
 def parse_lamps(layout: Layout, text: str) -> Vector:

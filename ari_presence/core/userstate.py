@@ -7,6 +7,7 @@ states are `BUILTIN`; the configuration changes them and adds others.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.names import StateId, UserId
@@ -55,8 +56,7 @@ class StateDef:
     pauses_queues: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
+class Person(NamedTuple):
     """Somebody at the other end of a call; `user` is None for who is no user of ours."""
 
     number: str
@@ -64,8 +64,7 @@ class Person:
     user: UserId | None
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """What is known of the call behind a state of the calls layer.
 
     Attributes:
@@ -86,8 +85,7 @@ class Call:
         return bool(self.others) and all(other.user is None for other in self.others)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A state in one layer: who set it, since when, until when.
 
     Times are seconds since the epoch, UTC. `source` is `phone:PJSIP/100`, `api:name`, `cli`, `schedule:office`,

@@ -365,8 +365,8 @@ class Publisher:
                 self._host.settled(user)
                 continue
             write = self._writing[user] = Write(user, changes, presence, old)
-            requests += write.requests(self._layout)
-            devices += write.devices(self._layout)
+            requests += write.requests(named := write.devices(self._layout))
+            devices += named
         if not (written := [user for user in users if user in self._writing]):
             return
         reads, parse = self._reader.devices(devices)

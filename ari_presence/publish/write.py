@@ -1,7 +1,7 @@
 """What is written for one user, and what became of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ari_presence.ari.wire import Request
 from ari_presence.core.devstate import DeviceState
@@ -11,8 +11,7 @@ from ari_presence.core.plan import Change, Layout
 from ari_presence.publish import requests as lamps
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What the read-back says of a write.
 
     Attributes:
@@ -26,8 +25,7 @@ class Outcome:
     foreign: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """Changes of one user's lamps, and the presence state that is wanted instead of `before` (None: not known)."""
 
     user: UserId
@@ -39,11 +37,9 @@ class Write:
         """Name the lamps that change, in order."""
         return [layout.device(change.place, self.user) for change in self.changes]
 
-    def requests(self, layout: Layout) -> list[Request]:
-        """Make the requests: one for each device, then for the presence state and what is kept, as far as they differ."""
-        writes = [
-            lamps.write_lamp(device, c.after) for device, c in zip(self.devices(layout), self.changes, strict=True)
-        ]
+    def requests(self, devices: Sequence[str]) -> list[Request]:
+        """Make the requests: one for each of `devices`, then for the presence state and what is kept, as far as they differ."""
+        writes = [lamps.write_lamp(device, change.after) for device, change in zip(devices, self.changes, strict=True)]
         return writes + self.presence_requests()
 
     def presence_requests(self) -> list[Request]:
@@ -59,6 +55,8 @@ class Write:
 
     def judge(self, layout: Layout, values: Sequence[DeviceState | None]) -> Outcome:
         """Compare with what the lamps were read to show (None: refused or not read)."""
+        if all(v is c.after for c, v in zip(self.changes, values, strict=True)):
+            return Outcome(self.changes, [], False)
         seen = [None if v is None else layout.seen(c.place, v) for c, v in zip(self.changes, values, strict=True)]
         refused = [c for c, v in zip(self.changes, seen, strict=True) if v is None or v is c.before]
         foreign = any(v is not c.after and c not in refused for c, v in zip(self.changes, seen, strict=True))

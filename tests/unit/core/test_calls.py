@@ -66,6 +66,14 @@ def test_caller_counts_once_asterisk_counts_it() -> None:
     assert (calls.state(ALICE), view(calls, ALICE)) == (DeviceState.INUSE, ("on-call", ""))
 
 
+def test_word_on_a_line_whose_channels_tell_all_touches_nobody() -> None:
+    """Asterisk repeats for every line what its channels have said."""
+    calls = talking(A, B)
+    assert calls.reported(ALICE, DeviceState.INUSE) == set()
+    assert calls.reported(ALICE, DeviceState.ONHOLD) == set()
+    assert calls.differs(ALICE)  # which a listing settles
+
+
 def test_same_event_twice_touches_nobody() -> None:
     """What says nothing new costs nothing."""
     calls = talking(A, B)

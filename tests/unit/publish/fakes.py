@@ -10,7 +10,6 @@ import re
 from base64 import b64decode, b64encode
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from urllib.parse import unquote
 
 from ari_presence.ari.wire import Request, Response
@@ -364,7 +363,7 @@ class World:
     def presence(self, user: str) -> Presence:
         """Give the presence state that the server has for a user, with what is kept beside it."""
         found = self.server.presences.get(f"CustomPresence:{user}", NOT_SET)
-        return replace(found, kept=self.server.kept.get(f"user-{user}", ""))
+        return found._replace(kept=self.server.kept.get(f"user-{user}", ""))
 
     def state(self, user: str = "100") -> str | None:
         """Tell the manual state."""
