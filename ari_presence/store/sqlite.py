@@ -269,11 +269,12 @@ def _migrate(connection: sqlite3.Connection, scripts: Sequence[str]) -> None:
 def _apply(writer: sqlite3.Connection, change: Change) -> None:
     match change:
         case ManualChanged(user, entry, history):
-            writer.execute("DELETE FROM manual WHERE user = ?", (user,))
-            if entry is not None:
+            if entry is None:
+                writer.execute("DELETE FROM manual WHERE user = ?", (user,))
+            else:
                 row = (user, entry.state, entry.source, entry.since, entry.until, entry.message)
                 writer.execute(
-                    "INSERT INTO manual (user, state, source, since, until, message) VALUES (?,?,?,?,?,?)", row
+                    "REPLACE INTO manual (user, state, source, since, until, message) VALUES (?,?,?,?,?,?)", row
                 )
             if history is not None:
                 _add_history(writer, history)
