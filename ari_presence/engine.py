@@ -1,11 +1,11 @@
 """The single-writer loop: takes events, lets the reducer change the model, carries out what follows.
 
 Whoever has the turn (`turns.py`) owns the model, the publishers and the tickets: the engine's thread, or the thread of a link
-for what it has just read, when nothing else is waiting. Everybody else posts events or asks with `call`. Order within one
-event: send the lamps that somebody waits for, claim the caller's channel, then everything that may take longer. Lamps go
-first because the answer to a channel holds up what is sent behind it, 1.3 ms on 22 and 200 ms on 16 (`stasis_app_exec`), and
-do not depend on it: a caller whose claim decides is claimed by an event of its own. Lamps that nobody waits for, as those
-of calls, go out together behind all events that were carried out in one turn.
+or of AGI for what it has just read, when nothing else is waiting. Everybody else posts events or asks with `call`. Order
+within one dialled code: send the lamps, claim the caller's channel, then everything that may take longer. Lamps go first
+because the answer to a channel holds up what is sent behind it, 1.3 ms on 22 and 200 ms on 16 (`stasis_app_exec`), and do not
+depend on it: a caller whose claim decides is claimed by an event of its own. All other lamps go out together behind all
+events that were carried out in one turn.
 """
 
 import time
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar, get_args
 
 import structlog
 
@@ -79,6 +79,13 @@ class Engine:
         self._fatal = fatal
         self._clock = clock
         self._watch = ClockWatch(clock.time(), clock.monotonic())
+        self._takers: dict[type, Callable[[Any], None]] = {
+            **dict.fromkeys(get_args(ev.Event), self._apply),
+            DeviceSeen: self._lamp_seen,
+            LinkUp: self._link_up,
+            LinkDown: self._link_down,
+            ev.EndpointsSeen: self._endpoints_seen,
+        }
         self._turns = Turns(self._take, self._on_time)
         self._tickets = Tickets(
             self._unconfirmed, lambda request, ok: self._apply(ev.Settled(clock.time(), request, ok))
@@ -174,35 +181,34 @@ class Engine:
         return soonest - now if soonest > now else 0.0
 
     def _take(self, item: object) -> None:
-        match item:
-            case _ if callable(item):
-                item()
-            case DeviceSeen(_, pbx, device, value):
-                self.servers[pbx].lamp_seen(device, value)
-            case LinkUp():
-                self._link_up(item)
-            case LinkDown():
-                self._link_down(item)
-            case ev.EndpointsSeen():
-                self._apply(item)
-                self._watch_lines(self.servers[item.pbx], item.endpoints)
-            case _ if isinstance(item, ev.Event):
-                self._apply(item)
-            case _:
-                raise TypeError(f"nobody carries out {type(item).__name__}")
+        take = self._takers.get(type(item))
+        if take is not None:
+            take(item)
+        elif callable(item):
+            item()
+        else:
+            raise TypeError(f"nobody carries out {type(item).__name__}")
+
+    def _lamp_seen(self, event: DeviceSeen) -> None:
+        self.servers[event.pbx].lamp_seen(event.device, event.value)
+
+    def _endpoints_seen(self, event: ev.EndpointsSeen) -> None:
+        self._apply(event)
+        self._watch_lines(self.servers[event.pbx], event.endpoints)
 
     def _apply(self, event: ev.Event) -> None:
         """Let the reducer decide, then send lamps, claim, and do the rest."""
         outcome = reduce(self.model, event)
         commands, touched = outcome.commands, outcome.touched
         tracked = any(isinstance(command, cmd.Track) for command in commands) if commands else False
+        dialled = event if tracked and isinstance(event, ev.CodeDialled) else None
         if touched:
             for server in self.servers.values():
                 server.publisher.touch(touched, urgent=tracked and len(touched) == 1)
-                if tracked:  # else what several events change goes out together, behind them (`_on_time`)
+                if dialled is not None:  # else what several events change goes out together, behind them (`_on_time`)
                     server.publisher.pump()
-        if tracked and isinstance(event, ev.CodeDialled):
-            self.servers[event.pbx].callers.served(event.channel)
+        if dialled is not None:
+            self.servers[dialled.pbx].callers.served(dialled.channel)
         elif isinstance(event, ev.CallerLeft):
             self.servers[event.pbx].callers.left(event.channel)
         for command in commands:

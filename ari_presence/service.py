@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -212,6 +213,10 @@ class AgiDesk:
     def settings(self) -> Settings:
         """Give the settings in force; they are replaced as a whole, so any thread may read them."""
         return self._engine.model.settings
+
+    def gathered(self) -> AbstractContextManager[None]:
+        """Gather what is posted during the block, and carry it out at its end if nothing else is going on."""
+        return self._engine.gathered()
 
     def begin(self, make: Callable[[int, float], AgiAsked]) -> "Future[Settled]":
         """Post a request; never waits."""

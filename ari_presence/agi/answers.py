@@ -5,6 +5,7 @@ Used by the FastAGI server (never waits) and by the control socket for the scrip
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import structlog
@@ -39,6 +40,9 @@ class Desk(Protocol):
     def settings(self) -> Settings:
         """Give the settings in force."""
 
+    def gathered(self) -> AbstractContextManager[None]:
+        """Gather what is begun during the block, and carry it out at its end."""
+
     def begin(self, make: Callable[[int, float], AgiAsked]) -> "Future[Settled]":
         """Post a request, made from its number and the time; the future may raise `Refused` or `StoreError`."""
 
@@ -53,6 +57,10 @@ class Answers:
     def understand(self, words: Sequence[str]) -> Intent:
         """Say what a path asks for; raises `Refused` (codes that begin with `bad-`)."""
         return parse_path(words, self._desk.settings().states)
+
+    def gathered(self) -> AbstractContextManager[None]:
+        """Stand around several `begin` of one thread: they are carried out together."""
+        return self._desk.gathered()
 
     def begin(self, call: Environment, intent: Intent) -> "Future[Settled]":
         """Have it carried out; hand the outcome to `of`."""

@@ -11,16 +11,19 @@ import os
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Awaitable
+from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from ipaddress import ip_address
 
 import structlog
 
 from ari_presence.agi import talk
-from ari_presence.agi.answers import Answers
+from ari_presence.agi.answers import Answers, Settled
 from ari_presence.agi.complaints import Complaints
-from ari_presence.core.features import Action
+from ari_presence.core.features import Action, Intent
 from ari_presence.core.names import printable
 from ari_presence.errors import AriPresenceError, ConfigError, Refused
 
@@ -139,6 +142,52 @@ class _Connection:
                     left -= len(data)
 
 
+class _Asking:
+    """Puts to the engine together what many connections ask in one round of the loop, and brings what became of it.
+
+    One wake-up for many, each way: between threads it costs more than a question does.
+    """
+
+    def __init__(self, answers: Answers, loop: asyncio.AbstractEventLoop) -> None:
+        self._answers = answers
+        self._loop = loop
+        self._asked: list[tuple[talk.Environment, Intent, asyncio.Future[Future[Settled]]]] = []
+        self._settled: deque[tuple[asyncio.Future[Future[Settled]], Future[Settled]]] = deque()
+        self._woken = False
+
+    async def ask(self, call: talk.Environment, intent: Intent) -> "Future[Settled]":
+        """Have it carried out; gives the outcome, good or bad, when it is there."""
+        waiter: asyncio.Future[Future[Settled]] = self._loop.create_future()
+        if not self._asked:
+            self._loop.call_soon(self._begin)
+        self._asked.append((call, intent, waiter))
+        return await waiter
+
+    def _begin(self) -> None:
+        asked, self._asked = self._asked, []
+        with self._answers.gathered():
+            for call, intent, waiter in asked:
+                try:
+                    self._answers.begin(call, intent).add_done_callback(partial(self._put, waiter))
+                except Exception as error:  # a bug in one does not keep the others waiting
+                    waiter.set_exception(error)
+
+    def _put(self, waiter: "asyncio.Future[Future[Settled]]", outcome: "Future[Settled]") -> None:
+        """Take an outcome, in any thread."""
+        self._settled.append((waiter, outcome))
+        if not self._woken:
+            self._woken = True
+            with suppress(RuntimeError):  # the loop has just ended
+                self._loop.call_soon_threadsafe(self._tell)
+
+    def _tell(self) -> None:
+        self._woken = False  # first: what is put from now on wakes again
+        while self._settled:
+            waiter, outcome = self._settled.popleft()
+            if not waiter.done():
+                waiter.set_result(outcome)
+
+
 class AgiServer:
     """Listens at one address."""
 
@@ -202,6 +251,7 @@ class AgiServer:
 
     async def _serve(self, listening: socket.socket) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        self._asking = _Asking(self._answers, self._loop)
         server = await asyncio.start_server(self._on_connection, sock=listening, limit=MAX_BYTES, backlog=AT_ONCE)
         listening.listen(BACKLOG)  # asyncio's backlog is also how many it takes at once
         self._ready.set()
@@ -244,10 +294,7 @@ class AgiServer:
             return
         if intent.action not in (Action.SAY, Action.TREAT):
             await self._claim(connection, call)
-        outcome = self._answers.begin(call, intent)
-        with suppress(Exception):  # `of` looks at it
-            await asyncio.wrap_future(outcome)
-        await connection.tell(self._answers.of(call, outcome))
+        await connection.tell(self._answers.of(call, await self._asking.ask(call, intent)))
 
     def _complain(self, connection: _Connection, call: talk.Environment, error: Refused) -> None:
         where = {"channel": printable(call.name), "path": printable("/".join(call.words))} if call.name else {}

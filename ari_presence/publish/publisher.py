@@ -33,6 +33,7 @@ from ari_presence.publish.write import Write
 
 QUIET_S = 0.2
 USERS_PER_READ, USERS_PER_WRITE = 100, 25  # a dialled code waits until a group is made, and for its read-back
+URGENT_PER_WRITE = 8  # users for whom somebody waits at the same moment: the first of them waits for the last
 GROUPS_IN_FLIGHT = 2  # one under way, the next one queued behind it
 LAMPS_OF_A_CHANGE = 3  # joined, whole, and the state's own
 
@@ -222,14 +223,17 @@ class Publisher:
             self._when_idle()
 
     def _pump_urgent(self) -> None:
+        ready: list[UserId] = []
         for user in [u for u in self._urgent if not self._is_under_way(u)]:
             if user not in self._unsettled:
                 del self._urgent[user]
                 self._due.pop(user, None)
-                self._write([user], urgent=True)
+                ready.append(user)
             elif user not in self._restless:  # read first, written after; a wish that is being made comes before
                 self._unread.pop(user, None)
                 self._read([user], urgent=True)
+        for first in range(0, len(ready), URGENT_PER_WRITE):
+            self._write(ready[first : first + URGENT_PER_WRITE], urgent=True)
 
     def _wake(self, now: float) -> None:
         """Move on what has waited long enough."""

@@ -1,19 +1,24 @@
 """The FastAGI server over real sockets: well-behaved peers, slow ones and hostile ones."""
 
+import asyncio
 import resource
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 from structlog.testing import capture_logs
 
 from ari_presence.agi import server as module
-from ari_presence.agi.answers import Answers
+from ari_presence.agi.answers import Answers, Settled
 from ari_presence.agi.complaints import LINES
 from ari_presence.agi.server import AgiServer
+from ari_presence.agi.talk import Environment
+from ari_presence.core.features import Action, Intent
 from ari_presence.errors import ConfigError, StoreError
 from ari_presence.service import AgiDesk
 from tests.unit.agi.peer import ENVIRONMENT, Peer
@@ -333,6 +338,39 @@ def test_bug_in_one_call_is_logged_and_others_are_served(rig: Rig, port: int, mo
     assert [line["event"] for line in lines] == ["bug: an AGI call was not served"]
     monkeypatch.undo()
     assert works(port)
+
+
+class _Desk:
+    """Notes what is begun in which block."""
+
+    def __init__(self) -> None:
+        self.blocks: list[list[str]] = []
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        self.blocks.append([])
+        yield
+        self.blocks[-1].append("end")
+
+    def begin(self, call: Environment, _intent: Intent) -> "Future[Settled]":
+        self.blocks[-1].append(call.name)
+        done: Future[Settled] = Future()
+        threading.Timer(0.01, done.set_result, [None]).start()
+        return done
+
+
+def test_what_is_asked_in_one_round_is_carried_out_together() -> None:
+    """Fifty calls that come at once cost one turn of the engine, and each gets its own outcome."""
+    desk = _Desk()
+
+    async def ask() -> list["Future[Settled]"]:
+        asking = module._Asking(cast(Answers, desk), asyncio.get_running_loop())
+        one = [asking.ask(Environment("", name, ()), Intent(Action.SAY)) for name in "ab"]
+        found = await asyncio.gather(*one)
+        return [*found, await asking.ask(Environment("", "c", ()), Intent(Action.SAY))]
+
+    assert len(set(map(id, asyncio.run(ask())))) == 3
+    assert desk.blocks == [["a", "b", "end"], ["c", "end"]]
 
 
 def _broken(*_: object) -> Callable[[], None]:

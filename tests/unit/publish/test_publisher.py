@@ -9,6 +9,7 @@ from ari_presence.core.devstate import DeviceState
 from ari_presence.core.features import Action
 from ari_presence.core.lamps import NOT_SET, LampLayout, Presence
 from ari_presence.core.names import UserId
+from ari_presence.core.reducer import reduce
 from ari_presence.core.userstate import BUILTIN, StateTable
 from tests.unit.publish.fakes import World
 
@@ -144,6 +145,21 @@ def test_urgent_change_goes_before_bulk() -> None:
     world.server.execute()
     world.server.deliver()
     assert world.server.value("Custom:presence-1399") == "BUSY"
+    world.run()
+    assert world.is_right()
+
+
+def test_urgent_changes_of_one_moment_go_out_together_but_in_small_groups() -> None:
+    """Fifty who dial at once cost few groups, and the first of them does not wait for the fiftieth."""
+    users = [str(1000 + i) for i in range(20)]
+    world = World(users)
+    world.connect()
+    for number, user in enumerate(users):
+        change = ev.ChangeAsked(world.clock.time(), number, user, Action.SET, "cli", "away")
+        world.publisher.touch(reduce(world.model, change).touched, urgent=True)
+    world.publisher.pump()
+    told = [" ".join(map(str, requests)) for requests, _ in world.server._urgent]
+    assert [sum(f"CustomPresence:{user})" in text for user in users) for text in told] == [8, 8, 4]
     world.run()
     assert world.is_right()
 
