@@ -5,10 +5,12 @@ sets the variables: by then a change is stored and confirmed by Asterisk. The pr
 share the machine.
 """
 
-import asyncio
+import select
 import socket
 import statistics
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 from table import Row, limited
 
@@ -28,43 +30,62 @@ ENVIRONMENT = (
 )
 
 
-async def _request(port: int, path: str, user: int, number: int) -> float:
-    """Make one request and give its seconds; raises where the answer is not `ok`."""
-    loop = asyncio.get_running_loop()
-    begin, answered = loop.time(), 0.0
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(ENVIRONMENT.format(path=path, user=user, n=number).encode())
-    while command := await reader.readline():
+class _Peer:
+    """One call: carries out every command at once, and notes when the answer came."""
+
+    def __init__(self, port: int, path: str, user: int, number: int) -> None:
+        """Connect and say who calls."""
+        self.begin, self.answered = time.monotonic(), 0.0
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.sendall(ENVIRONMENT.format(path=path, user=user, n=number).encode())
+
+    def serve(self) -> bool:
+        """Carry out the command that has come; False at the end."""
+        command = self.socket.recv(65_536)
         if b"PRESENCE_RESULT=ok" in command:
-            answered = loop.time()
-        writer.write(b"200 result=0\n")
-    writer.close()
-    if not answered:
-        raise RuntimeError(f"{path} for {user}: not ok")
-    return answered - begin
+            self.answered = time.monotonic()
+        if command:
+            self.socket.sendall(b"200 result=0\n")
+            return True
+        self.socket.close()
+        return False
 
 
-async def _load(port: int, seconds: float, path: str, users: int) -> tuple[list[float], float]:
-    """Make `AT_ONCE` requests together, again and again; give the seconds of each and how many a second it were."""
-    loop = asyncio.get_running_loop()
-    bursts, every_s = int(seconds * A_SECOND / AT_ONCE), AT_ONCE / A_SECOND
-    tasks: list[asyncio.Task[float]] = []
-    begin = loop.time()
-    for burst in range(bursts):
-        await asyncio.sleep(max(begin + burst * every_s - loop.time(), 0))
-        numbers = range(burst * AT_ONCE, (burst + 1) * AT_ONCE)
-        tasks += [asyncio.create_task(_request(port, path, 1000 + n % users, n)) for n in numbers]
-    times = await asyncio.gather(*tasks)
-    return times, len(times) / (loop.time() - begin)
+def _load(port: int, seconds: float, path: str, users: int) -> tuple[list[float], float]:
+    """Make `AT_ONCE` requests together, again and again; give the seconds of each and how many a second it were.
+
+    Raises:
+        RuntimeError: An answer is not `ok`.
+    """
+    count, every_s = int(seconds * A_SECOND / AT_ONCE) * AT_ONCE, AT_ONCE / A_SECOND
+    times: list[float] = []
+    peers: dict[int, _Peer] = {}
+    begin, begun = time.monotonic(), 0
+    with select.epoll() as ready:
+        while len(times) < count:
+            wait_s = begin + begun / AT_ONCE * every_s - time.monotonic() if begun < count else 10.0
+            if wait_s <= 0:
+                for number in range(begun, begun + AT_ONCE):
+                    peer = _Peer(port, path, 1000 + number % users, number)
+                    peers[peer.socket.fileno()] = peer
+                    ready.register(peer.socket, select.EPOLLIN)
+                begun += AT_ONCE
+            for file, _ in ready.poll(max(wait_s, 0)):
+                peer = peers[file]
+                if not peer.serve():
+                    del peers[file]
+                    if not peer.answered:
+                        raise RuntimeError(f"{path}: an answer was not ok")
+                    times.append(peer.answered - peer.begin)
+    return times, len(times) / (time.monotonic() - begin)
 
 
-async def _beside_silent(port: int, seconds: float, users: int) -> tuple[list[float], float]:
+def _beside_silent(port: int, seconds: float, users: int) -> tuple[list[float], float]:
     """The same while so many connections are held open that never say anything."""
-    held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(SILENT)]
-    found = await _load(port, seconds, "treat/1000", users)
-    for _, writer in held:
-        writer.close()
-    return found
+    with ExitStack() as held:
+        for _ in range(SILENT):
+            held.enter_context(socket.create_connection(("127.0.0.1", port)))
+        return _load(port, seconds, "treat/1000", users)
 
 
 def measure(seconds: float, users: int = 500) -> Iterator[Row]:
@@ -79,14 +100,10 @@ def measure(seconds: float, users: int = 500) -> Iterator[Row]:
     phones = [str(number) for number in range(1000, 1000 + users)]
     with PrivateAsterisk(22, phones=phones) as server, Daemon(server, agi_port=port) as daemon:
         daemon.wait_ready()
-        asyncio.run(_load(port, 1, "treat/1000", users))  # warms up
-        kinds = {
-            "treat": _load(port, seconds, "treat/1000", users),
-            "toggle/lunch/45, stored and confirmed": _load(port, seconds, "toggle/lunch/45", users),
-            f"treat beside {SILENT:,} silent connections": _beside_silent(port, seconds, users),
-        }
-        for kind, load in kinds.items():
-            yield from _rows(kind, *asyncio.run(load))
+        _load(port, 1, "treat/1000", users)  # warms up
+        yield from _rows("treat", *_load(port, seconds, "treat/1000", users))
+        yield from _rows("toggle/lunch/45, stored and confirmed", *_load(port, seconds, "toggle/lunch/45", users))
+        yield from _rows(f"treat beside {SILENT:,} silent connections", *_beside_silent(port, seconds, users))
 
 
 def _rows(kind: str, times: list[float], a_second: float) -> Iterator[Row]:
