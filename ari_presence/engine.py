@@ -14,13 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, TypeVar, get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import structlog
 
 from ari_presence.ari.decode import DeviceSeen
 from ari_presence.ari.link import LinkDown, LinkUp
-from ari_presence.ari.wire import Request
+from ari_presence.ari.wire import Request, Response
 from ari_presence.callers import Callers
 from ari_presence.core import commands as cmd
 from ari_presence.core import events as ev
@@ -48,8 +48,28 @@ LINES_AT_ONCE = 100
 LARGE_GROUP = 50  # requests whose answers take longer than a reader may be kept from reading
 LONGEST_WAIT_S = 30.0  # so that a wall clock that was set is noticed
 
+HEARD_TOGETHER = (
+    ev.ChannelSeen,
+    ev.ChannelGone,
+    ev.HoldPressed,
+    ev.Dialling,
+    ev.BridgeEntered,
+    ev.BridgeLeft,
+    ev.BridgesMerged,
+    ev.BridgeGone,
+    ev.LineSeen,
+)
+"""Events that come in swarms, 25 for one call: those of one turn are applied together."""
+
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
+
+
+class _Answered(NamedTuple):
+    """A group of requests was answered, or (None) its link ended first."""
+
+    done: Answer
+    responses: list[Response] | None
 
 
 class Engine:
@@ -79,9 +99,14 @@ class Engine:
         self._fatal = fatal
         self._clock = clock
         self._watch = ClockWatch(clock.time(), clock.monotonic())
+        self._heard: list[ev.Event] = []
+        self._takers_in_between: dict[type, Callable[[Any], None]] = {  # none of them looks at calls
+            **dict.fromkeys(HEARD_TOGETHER, self._heard.append),
+            DeviceSeen: self._lamp_seen,
+            _Answered: lambda answered: answered.done(answered.responses),
+        }
         self._takers: dict[type, Callable[[Any], None]] = {
             **dict.fromkeys(get_args(ev.Event), self._apply),
-            DeviceSeen: self._lamp_seen,
             LinkUp: self._link_up,
             LinkDown: self._link_down,
             ev.EndpointsSeen: self._endpoints_seen,
@@ -155,6 +180,7 @@ class Engine:
 
     def _on_time(self) -> float:
         """Do what is due by the clock, and tell for how many seconds nothing more is."""
+        self._catch_up()
         wall, now = self._clock.time(), self._clock.monotonic()
         was_set, end = self._watch.was_set(wall, now), self.model.next_deadline()
         try:
@@ -181,6 +207,11 @@ class Engine:
         return soonest - now if soonest > now else 0.0
 
     def _take(self, item: object) -> None:
+        take = self._takers_in_between.get(type(item))
+        if take is not None:
+            take(item)
+            return
+        self._catch_up()
         take = self._takers.get(type(item))
         if take is not None:
             take(item)
@@ -189,6 +220,19 @@ class Engine:
         else:
             raise TypeError(f"nobody carries out {type(item).__name__}")
 
+    def _catch_up(self) -> None:
+        """Apply together what was heard of calls since the last time."""
+        if not self._heard:
+            return
+        events = tuple(self._heard)
+        self._heard.clear()
+        try:
+            self._apply(*events)
+        except Exception:
+            log.exception("bug: events were not applied together", kinds=sorted({type(e).__name__ for e in events}))
+            for event in events:  # a bug in one does not stop the others
+                self._turns.put(partial(self._apply, event))
+
     def _lamp_seen(self, event: DeviceSeen) -> None:
         self.servers[event.pbx].lamp_seen(event.device, event.value)
 
@@ -196,9 +240,9 @@ class Engine:
         self._apply(event)
         self._watch_lines(self.servers[event.pbx], event.endpoints)
 
-    def _apply(self, event: ev.Event) -> None:
+    def _apply(self, *events: ev.Event) -> None:
         """Let the reducer decide, then send lamps, claim, and do the rest."""
-        outcome = reduce(self.model, event)
+        outcome, event = reduce(self.model, *events), events[-1]
         commands, touched = outcome.commands, outcome.touched
         tracked = any(isinstance(command, cmd.Track) for command in commands) if commands else False
         dialled = event if tracked and isinstance(event, ev.CodeDialled) else None
@@ -209,12 +253,13 @@ class Engine:
                     server.publisher.pump()
         if dialled is not None:
             self.servers[dialled.pbx].callers.served(dialled.channel)
-        elif isinstance(event, ev.CallerLeft):
-            self.servers[event.pbx].callers.left(event.channel)
+        for event in events:
+            if isinstance(event, ev.CallerLeft):
+                self.servers[event.pbx].callers.left(event.channel)
         for command in commands:
             self._carry_out(command)
-        self.groups.follow(self.model, event, touched)
-        self.followers.follow(self.model, event, touched)
+        self.groups.follow(self.model, events, touched)
+        self.followers.follow(self.model, events, touched)
         if commands:
             self._log_saves([command for command in commands if isinstance(command, cmd.Save)])
         if touched and self.feed.wanted(len(touched)):
@@ -386,7 +431,9 @@ class Engine:
     def submit(self, pbx: str, requests: list[Request], done: Answer, *, urgent: bool) -> None:
         """Send a group; its answer waits for its turn."""
         large = len(requests) > LARGE_GROUP
-        self.servers[pbx].link.submit(requests, lambda r: self._turns.put(partial(done, r), large=large), urgent=urgent)
+        self.servers[pbx].link.submit(
+            requests, lambda r: self._turns.put(_Answered(done, r), large=large), urgent=urgent
+        )
 
     def watch(self, pbx: str, users: tuple[UserId, ...], devices: Callable[[], Sequence[str]]) -> None:
         """Subscribe to lamps of some users; what changed before that is found by reading once more."""

@@ -3,7 +3,7 @@
 In the engine's turn alone. A follower is level-triggered as the lamps are: told late or twice, it ends in the same.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from ari_presence.core.events import Event
 from ari_presence.core.model import Model
@@ -17,8 +17,8 @@ _FIRST_TICKET = 1 << 40  # the engine's own begin at 1 and at -1
 class Follower:
     """What a follower is told; it overrides what it minds."""
 
-    def follow(self, model: Model, event: Event, touched: Iterable[UserId]) -> None:
-        """Take an event, and whose states it may have changed."""
+    def follow(self, model: Model, events: Sequence[Event], touched: Iterable[UserId]) -> None:
+        """Take events that came together, and whose states they may have changed."""
 
     def shown(self, pbx: str, user: UserId, text: str) -> None:
         """Take what the lamps of a user are now confirmed to show (`plan.lamps_text`)."""
@@ -60,10 +60,10 @@ class Followers:
             if (done := self._waiting.pop(ticket, None)) is not None:
                 done(error is None)
 
-    def follow(self, model: Model, event: Event, touched: Iterable[UserId]) -> None:
-        """Tell all of an event."""
+    def follow(self, model: Model, events: Sequence[Event], touched: Iterable[UserId]) -> None:
+        """Tell all of events that came together."""
         for each in self._all:
-            each.follow(model, event, touched)
+            each.follow(model, events, touched)
 
     def shown(self, pbx: str, user: UserId, text: str) -> None:
         """Tell all of confirmed lamps."""

@@ -10,7 +10,7 @@ In the engine's turn alone. Times are monotonic seconds.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
@@ -92,20 +92,25 @@ class FreepbxKeys(Follower):
 
     # --- what happens -------------------------------------------------------------------------------------------
 
-    def follow(self, model: Model, event: Event, touched: Iterable[UserId]) -> None:
-        """Take an event: the end of a batch, or users whose state may be another."""
-        if isinstance(event, (ChannelSeen, ChannelGone)):
-            self._channel_seen(event)
-        elif isinstance(event, LinkLost):
-            self._servers[event.pbx].up = False
-        elif self._wanted:
-            for name, server in self._servers.items():
-                if isinstance(event, ConfigChanged):
-                    server.due.update(dict.fromkeys(model.users))
-                for user in touched:
-                    if (user in server.lit) is (not self._is_on(user)):
-                        server.due[user] = None
-                self._send(name, server)
+    def follow(self, model: Model, events: Sequence[Event], touched: Iterable[UserId]) -> None:
+        """Take events: the end of a batch, or users whose state may be another."""
+        anew = False
+        for event in events:
+            if isinstance(event, (ChannelSeen, ChannelGone)):
+                self._channel_seen(event)
+            elif isinstance(event, LinkLost):
+                self._servers[event.pbx].up = False
+            else:
+                anew = anew or isinstance(event, ConfigChanged)
+        if not self._wanted:
+            return
+        for name, server in self._servers.items():
+            if anew:
+                server.due.update(dict.fromkeys(model.users))
+            for user in touched:
+                if (user in server.lit) is (not self._is_on(user)):
+                    server.due[user] = None
+            self._send(name, server)
 
     def shown(self, pbx: str, user: UserId, text: str) -> None:
         """Take confirmed lamps: where that of FreePBX is not as the key was, somebody may have changed the key, too."""

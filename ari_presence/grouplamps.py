@@ -58,9 +58,9 @@ class GroupLamps:
         """Give the groups, sorted, as the publishers know them."""
         return sorted(map(UserId, self.groups))
 
-    def follow(self, model: Model, event: Event, touched: Iterable[UserId]) -> None:
-        """Count anew the people whom an event has touched; `Publisher.pump` sends the lamps that follow."""
-        changed = self.groups.follow(model, event, touched)
+    def follow(self, model: Model, events: Sequence[Event], touched: Iterable[UserId]) -> None:
+        """Count anew the people whom events have touched; `Publisher.pump` sends the lamps that follow."""
+        changed = self.groups.follow(model, events, touched)
         if changed:
             for publisher in self._publishers.values():
                 publisher.touch(sorted(map(UserId, changed)))

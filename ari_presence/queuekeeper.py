@@ -5,7 +5,7 @@ differs from what is wanted is put right. Each pause is noted in the store befor
 known which are ours. In the engine's turn alone. Times are monotonic seconds.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -25,6 +25,7 @@ from ari_presence.store.base import LampsConfirmed
 QUIET_S = 0.3
 LIST_EVERY_S = 60.0
 RETRY_S = 10.0
+_FROM_NEW = frozenset({Started, ConfigChanged})
 _EVENTS = frozenset({"QueueMemberAdded", "QueueMemberRemoved", "QueueMemberPause"})
 _REMEDIES = {
     "Permission denied": "give the user in manager.conf read = call,agent and write = call,system,agent",
@@ -110,10 +111,11 @@ class QueueKeeper(Follower):
                 self._forget(pbx, server, key)
         server.dirty.setdefault(queue, self._clock() + QUIET_S)
 
-    def follow(self, _model: Model, event: Event, touched: Iterable[UserId]) -> None:
-        """Take an event, and whose states it may have changed."""
+    def follow(self, _model: Model, events: Sequence[Event], touched: Iterable[UserId]) -> None:
+        """Take events, and whose states they may have changed."""
+        anew = not _FROM_NEW.isdisjoint(map(type, events))
         for pbx, server in self._servers.items():
-            if isinstance(event, Started | ConfigChanged) and server.up:
+            if anew and server.up:
                 server.dirty = {None: self._clock()}
             for user in touched:
                 for key in tuple(server.queues.keys.get(user, ())):

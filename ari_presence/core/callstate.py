@@ -4,6 +4,8 @@
 rank is shown (`CallView.rank`).
 """
 
+from collections.abc import Mapping
+
 from ari_presence.core import events as ev
 from ari_presence.core.calls import Calls, Lines
 from ari_presence.core.callview import CallView, Party
@@ -29,15 +31,17 @@ def calls_of(model: Model, pbx: str) -> Calls:
     return calls
 
 
-def on_channel(model: Model, event: ev.ChannelSeen, out: Outcome) -> None:
+def on_channel(model: Model, event: ev.ChannelSeen, _out: Outcome) -> None:
     """Take a channel's state."""
-    _follow(model, event.pbx, calls_of(model, event.pbx).seen(event.channel, event.at), event.at, out)
+    lines = calls_of(model, event.pbx).seen(event.channel, event.at)
+    _moved(model, event.pbx, lines, event.at)
 
 
 def on_code(model: Model, event: ev.CodeDialled, out: Outcome) -> None:
-    """Take that somebody sets a state by phone, which is no call."""
+    """Take that somebody sets a state by phone, which is no call: before it is looked at what the state was."""
     lines = calls_of(model, event.pbx).dials_code(event.channel, event.name, event.at)
-    _follow(model, event.pbx, lines, event.at, out)
+    _moved(model, event.pbx, lines, event.at)
+    settle(model, out)
 
 
 def on_agi(model: Model, event: ev.AgiAsked, out: Outcome) -> None:
@@ -50,46 +54,50 @@ def on_agi(model: Model, event: ev.AgiAsked, out: Outcome) -> None:
         if channel is None:
             calls.awaits_code(event.channel, event.name)
         elif channel.name == event.name:
-            _follow(model, pbx, calls.dials_code(event.channel, event.name, event.at), event.at, out)
+            _moved(model, pbx, calls.dials_code(event.channel, event.name, event.at), event.at)
+    settle(model, out)
 
 
-def on_channel_gone(model: Model, event: ev.ChannelGone, out: Outcome) -> None:
+def on_channel_gone(model: Model, event: ev.ChannelGone, _out: Outcome) -> None:
     """Take the end of a channel."""
-    _follow(model, event.pbx, calls_of(model, event.pbx).gone(event.channel, event.at), event.at, out)
+    lines = calls_of(model, event.pbx).gone(event.channel, event.at)
+    _moved(model, event.pbx, lines, event.at)
 
 
-def on_hold(model: Model, event: ev.HoldPressed, out: Outcome) -> None:
+def on_hold(model: Model, event: ev.HoldPressed, _out: Outcome) -> None:
     """Take that somebody pressed hold or took the other side back."""
     lines = calls_of(model, event.pbx).hold(event.channel, event.at, pressed=event.pressed)
-    _follow(model, event.pbx, lines, event.at, out)
+    _moved(model, event.pbx, lines, event.at)
 
 
-def on_dialling(model: Model, event: ev.Dialling, out: Outcome) -> None:
+def on_dialling(model: Model, event: ev.Dialling, _out: Outcome) -> None:
     """Take who calls whom."""
-    _follow(model, event.pbx, calls_of(model, event.pbx).dialled(event.caller, event.peer, event.at), event.at, out)
+    lines = calls_of(model, event.pbx).dialled(event.caller, event.peer, event.at)
+    _moved(model, event.pbx, lines, event.at)
 
 
-def on_entered(model: Model, event: ev.BridgeEntered, out: Outcome) -> None:
+def on_entered(model: Model, event: ev.BridgeEntered, _out: Outcome) -> None:
     """Take that a channel is in a bridge."""
     lines = calls_of(model, event.pbx).entered(event.bridge, event.channel, event.at)
-    _follow(model, event.pbx, lines, event.at, out)
+    _moved(model, event.pbx, lines, event.at)
 
 
-def on_left(model: Model, event: ev.BridgeLeft, out: Outcome) -> None:
+def on_left(model: Model, event: ev.BridgeLeft, _out: Outcome) -> None:
     """Take that a channel is not in a bridge any more."""
     lines = calls_of(model, event.pbx).left(event.bridge.id, event.channel, event.at)
-    _follow(model, event.pbx, lines, event.at, out)
+    _moved(model, event.pbx, lines, event.at)
 
 
-def on_merged(model: Model, event: ev.BridgesMerged, out: Outcome) -> None:
+def on_merged(model: Model, event: ev.BridgesMerged, _out: Outcome) -> None:
     """Take that two bridges became one."""
     lines = calls_of(model, event.pbx).merged(event.bridge, event.source, event.at)
-    _follow(model, event.pbx, lines, event.at, out)
+    _moved(model, event.pbx, lines, event.at)
 
 
-def on_bridge_gone(model: Model, event: ev.BridgeGone, out: Outcome) -> None:
+def on_bridge_gone(model: Model, event: ev.BridgeGone, _out: Outcome) -> None:
     """Take the end of a bridge."""
-    _follow(model, event.pbx, calls_of(model, event.pbx).bridge_gone(event.bridge.id), event.at, out)
+    lines = calls_of(model, event.pbx).bridge_gone(event.bridge.id)
+    _moved(model, event.pbx, lines, event.at)
 
 
 def on_moved(model: Model, event: ev.CallsMoved, _out: Outcome) -> None:
@@ -97,22 +105,22 @@ def on_moved(model: Model, event: ev.CallsMoved, _out: Outcome) -> None:
     calls_of(model, event.pbx).suspect(event.at)
 
 
-def on_line(model: Model, event: ev.LineSeen, out: Outcome) -> None:
+def on_line(model: Model, event: ev.LineSeen, _out: Outcome) -> None:
     """Take Asterisk's word on a line; mostly it agrees, and nothing follows."""
     calls = calls_of(model, event.pbx)
     lines = calls.reported(event.line, event.state)
     if lines:
-        _follow(model, event.pbx, lines, event.at, out)
+        _moved(model, event.pbx, lines, event.at)
     elif not model.stopping and model.owner(event.line) in model.users:
         calls.check(event.line, event.at)
 
 
-def on_listed(model: Model, event: ev.CallsListed, out: Outcome) -> None:
+def on_listed(model: Model, event: ev.CallsListed, _out: Outcome) -> None:
     """Take a whole listing."""
     model.unheard.pop(event.pbx, None)
     reported = {name: state for name, state in event.reported.items() if ":" not in name}
     lines = calls_of(model, event.pbx).listed(event.channels, event.bridges, reported, event.at)
-    _follow(model, event.pbx, lines, event.at, out)
+    _moved(model, event.pbx, lines, event.at)
 
 
 def on_link_lost(model: Model, event: ev.LinkLost) -> None:
@@ -145,7 +153,7 @@ def refresh_all(model: Model, at: float, out: Outcome) -> None:
     """Look up all lines again: endpoints may belong to others now."""
     before, model.views = set(model.views), {}
     for pbx, calls in model.calls.items():
-        _follow(model, pbx, set(calls.lines()), at, out)
+        _follow(model, dict.fromkeys([(pbx, line) for line in calls.lines()], at), out)
     for user in before - model.views.keys():
         if (person := model.users.get(user)) is not None:
             _settle(model, person, at, out)
@@ -163,15 +171,25 @@ def _give_up(model: Model, pbx: str, at: float, out: Outcome) -> None:
             _settle(model, person, at, out, wrap_up_s=0.0)
 
 
-def _follow(model: Model, pbx: str, lines: Lines, at: float, out: Outcome) -> None:
-    """Show what some lines do now to be what their users do."""
+def _moved(model: Model, pbx: str, lines: Lines, at: float) -> None:
+    """Note that some lines may do something else now; what, `settle` looks up behind all events that came together."""
+    for line in lines:
+        model.moved[pbx, line] = at
+
+
+def settle(model: Model, out: Outcome) -> None:
+    """Show what the lines that moved do now to be what their users do."""
+    moved, model.moved = model.moved, {}
+    _follow(model, moved, out)
+
+
+def _follow(model: Model, lines: Mapping[tuple[str, str], float], out: Outcome) -> None:
     if model.stopping:
         return
-    calls = model.calls[pbx]
-    for line in lines:
-        user = model.owner(line)
+    for (pbx, line), at in lines.items():
+        calls, user = model.calls.get(pbx), model.owner(line)
         person = model.users.get(user) if user is not None else None
-        if person is None:
+        if calls is None or person is None:
             continue
         calls.check(line, at)
         view = calls.view(line)

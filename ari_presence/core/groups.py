@@ -120,9 +120,9 @@ class Groups:
             for name, group in sorted(self._groups.items())
         ]
 
-    def follow(self, model: Model, event: Event, touched: Iterable[UserId]) -> frozenset[str]:
-        """Take what an event has made of the people whom it touched, and give the groups as `update` does."""
-        if isinstance(event, EndpointsSeen):  # a first phone can come, or the last go, without another state
+    def follow(self, model: Model, events: Sequence[Event], touched: Iterable[UserId]) -> frozenset[str]:
+        """Take what events have made of the people whom they touched, and give the groups as `update` does."""
+        if EndpointsSeen in map(type, events):  # a first phone can come, or the last go, without another state
             touched = model.users
         changed: frozenset[str] = frozenset()
         for user in touched:

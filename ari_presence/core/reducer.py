@@ -25,14 +25,17 @@ from ari_presence.core.userstate import DND, Entry, Layer
 from ari_presence.errors import Refused
 
 
-def reduce(model: Model, event: ev.Event) -> Outcome:
-    """Apply one event to the model.
+def reduce(model: Model, *events: ev.Event) -> Outcome:
+    """Apply one event to the model, or several that come together: what lines do is then worked out once, behind them.
 
     Returns:
         Commands in order and the touched users. Never raises: what makes no sense is refused or noted.
     """
     out = Outcome()
-    _DISPATCH[type(event)](model, event, out)
+    for event in events:
+        _DISPATCH[type(event)](model, event, out)
+    if model.moved:
+        callstate.settle(model, out)
     return out
 
 

@@ -5,9 +5,15 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ari_presence.core import events as ev
 from ari_presence.core.calls import Calls
 from ari_presence.core.channels import BridgeInfo, ChannelInfo
 from ari_presence.core.devstate import DeviceState
+from ari_presence.core.lamps import LampLayout
+from ari_presence.core.model import Model, Settings, UserSettings
+from ari_presence.core.names import UserId
+from ari_presence.core.reducer import reduce
+from ari_presence.core.userstate import StateTable
 
 LINES = ("PJSIP/100", "PJSIP/101", "PJSIP/102", "PJSIP/trunk")
 NAMES = (
@@ -138,3 +144,53 @@ def test_when_all_channels_are_gone_nothing_is_left(told: list[tuple[Any, ...]])
         calls.check(line, 50.0)
         assert (calls.state(line), calls.view(line)) == (DeviceState.NOT_INUSE, None)
     assert not (calls.channels or calls.bridges or calls.doubts or calls._lines or calls._pairs or calls._reported)
+
+
+def heard(deed: tuple[Any, ...], at: float) -> ev.Event:
+    """Make the event that tells one thing."""
+    match deed:
+        case ("seen", number, state):
+            return ev.ChannelSeen(at, "hq", channel(number, state))
+        case ("gone", number):
+            return ev.ChannelGone(at, "hq", str(number))
+        case ("hold", number, pressed):
+            return ev.HoldPressed(at, "hq", channel(number), pressed)
+        case ("entered", number, bridge):
+            return ev.BridgeEntered(at, "hq", bridge, channel(number))
+        case ("left", number, bridge):
+            return ev.BridgeLeft(at, "hq", bridge, channel(number))
+        case ("merged", into, source):
+            return ev.BridgesMerged(at, "hq", into, source.id)
+        case ("bridge_gone", bridge):
+            return ev.BridgeGone(at, "hq", bridge)
+        case ("dialled", one, other):
+            return ev.Dialling(at, "hq", channel(one, "Ring"), channel(other, "Down"))
+        case ("reported", line, state):
+            return ev.LineSeen(at, "hq", line, state)
+        case ("dials_code", number):
+            return ev.CallsMoved(at, "hq")
+    raise AssertionError(deed)
+
+
+@given(st.lists(st.tuples(deeds, st.booleans()), max_size=40))
+def test_what_comes_together_ends_as_one_after_another(told: list[tuple[tuple[Any, ...], bool]]) -> None:
+    """However events are cut into swarms, their users are in the same calls with the same people since the same time."""
+    table = StateTable()
+    owners = {line: UserId(line.removeprefix("PJSIP/")) for line in LINES if line != "PJSIP/trunk"}
+    listed = {user: UserSettings() for user in owners.values()}
+    settings = Settings(table, LampLayout(table), listed, owners, pbxs=("hq",))
+    one, other = Model(settings), Model(settings)
+    swarm: list[ev.Event] = []
+    touched: set[UserId] = set()
+    for model in (one, other):
+        reduce(model, ev.Started(1.0, {}))
+    for number, (deed, is_last) in enumerate(told):
+        event = heard(deed, 10.0 + number)
+        touched |= reduce(one, event).touched
+        swarm.append(event)
+        if is_last or number == len(told) - 1:
+            shown = {user.id: user.entries for user in other.users.values()}
+            found = reduce(other, *swarm).touched
+            assert {user.id for user in other.users.values() if shown[user.id] != user.entries} <= found <= touched
+            assert [user.entries for user in other.users.values()] == [user.entries for user in one.users.values()]
+            swarm, touched = [], set()

@@ -115,7 +115,7 @@ def test_groups_follow_the_model_through_any_events(history: list[ev.Event], dat
     model, groups = Model(CONFIGS[0]), Groups()
     for first in history:
         for event in (adapted(first, data), *data.draw(st.lists(of_phones(first.at), max_size=3))):
-            groups.follow(model, event, reduce(model, event).touched)
+            groups.follow(model, (event,), reduce(model, event).touched)
             people = {
                 user: (list(person.settings.groups), standing(person, model.settings.states), person.hushed)
                 for user, person in model.users.items()

@@ -13,10 +13,12 @@ from structlog.testing import capture_logs
 from ari_presence.ari.decode import DeviceSeen
 from ari_presence.ari.link import LinkDown
 from ari_presence.ari.wire import Request, Response
+from ari_presence.core.channels import ChannelInfo
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.events import (
     CallerLeft,
     ChangeAsked,
+    ChannelSeen,
     ClaimState,
     CodeDialled,
     ConfigChanged,
@@ -800,6 +802,55 @@ def test_bug_in_one_event_does_not_stop_the_loop(rig: Rig) -> None:
         rig.sync()
     assert [(log["kind"], log["log_level"]) for log in logs] == [("str", "error"), ("DeviceSeen", "error")]
     assert rig.engine.ask(setting("away")) == Outcome(True)
+
+
+def heard(number: int) -> Event:
+    """Make an event of a call of 100."""
+    return ChannelSeen(START, "hq", ChannelInfo(str(number), f"PJSIP/100-{number:08x}", "Up", ("", ""), ("", "")))
+
+
+def test_what_is_heard_of_calls_in_one_turn_is_applied_together(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers and lamps do not part it, but whoever asks next sees it all."""
+    sizes: list[int] = []
+
+    def spy(model: Model, *events: Event) -> object:
+        sizes.append(len(events))
+        return reduce(model, *events)
+
+    def hold(engine: Engine) -> None:
+        engine.post(heard(1))
+        engine.post(DeviceSeen(rig.clock.wall, "hq", "Custom:nobody", DeviceState.BUSY))
+        engine.post(heard(2))
+        engine.post(lambda: seen.append(engine.model.users[UserId("100")].effective(StateTable())[1].state))
+        engine.post(heard(3))
+
+    seen: list[str] = []
+    monkeypatch.setattr("ari_presence.engine.reduce", spy)
+    rig.engine.call(hold)
+    rig.sync()
+    assert sizes == [2, 1]
+    assert seen == ["on-call"]
+
+
+def test_bug_in_one_event_of_a_call_does_not_lose_the_others(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are applied one after another."""
+
+    def fail(model: Model, *events: Event) -> object:
+        if heard(2) in events:
+            raise ZeroDivisionError
+        return reduce(model, *events)
+
+    def hold(engine: Engine) -> None:
+        for number in (1, 2, 3):
+            engine.post(heard(number))
+
+    monkeypatch.setattr("ari_presence.engine.reduce", fail)
+    with capture_logs() as logs:
+        rig.engine.call(hold)
+        rig.sync()
+        rig.sync()
+    assert len([line for line in logs if line["event"].startswith("bug:")]) == 2
+    assert rig.engine.call(lambda engine: set(engine.model.calls["hq"].channels)) == {"1", "3"}
 
 
 def test_bug_in_what_is_due_does_not_stop_lamps(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """Followers as one: all are told, the soonest deadline counts, and who stores something learns what became of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ari_presence.core.events import Event, TimerDue
 from ari_presence.core.model import Model
@@ -21,9 +21,9 @@ class Notes:
         self.due = due
         self.told: list[object] = []
 
-    def follow(self, model: Model, event: Event, touched: Iterable[UserId]) -> None:
-        """Take an event."""
-        self.told.append((event, set(touched)))
+    def follow(self, model: Model, events: Sequence[Event], touched: Iterable[UserId]) -> None:
+        """Take events."""
+        self.told.append((*events, set(touched)))
 
     def shown(self, pbx: str, user: UserId, text: str) -> None:
         """Take lamps."""
@@ -49,7 +49,7 @@ def test_all_are_told() -> None:
     for each in both:
         followers.add(each)
     event = TimerDue(1.0)
-    followers.follow(Model(make_settings()), event, {ALICE})
+    followers.follow(Model(make_settings()), (event,), {ALICE})
     followers.shown("hq", ALICE, "dnd=INUSE")
     followers.link_up("hq")
     followers.pump()

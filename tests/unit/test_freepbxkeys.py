@@ -55,7 +55,7 @@ class World:
 
     def tell(self, event: ev.Event) -> None:
         """Let an event happen."""
-        self.keys.follow(self.model, event, reduce(self.model, event).touched)
+        self.keys.follow(self.model, (event,), reduce(self.model, event).touched)
 
     def wish(self, user: str, state: str | None) -> None:
         """Set a manual state, or clear it."""

@@ -49,7 +49,7 @@ class World:
 
     def tell(self, event: ev.Event) -> None:
         """Let an event happen."""
-        self.followers.follow(self.model, event, reduce(self.model, event).touched)
+        self.followers.follow(self.model, (event,), reduce(self.model, event).touched)
 
     def connect(self, *rows: Fields) -> None:
         """Bring AMI up, and list."""

@@ -164,13 +164,13 @@ def test_first_phone_of_somebody_makes_the_group_free() -> None:
     settings = replace(settings, endpoints={"PJSIP/100": ALICE, "PJSIP/101": BOB}, pbxs=("hq",))
     model, groups = Model(settings), Groups()
     event: Event = Started(0.0, {})
-    assert groups.follow(model, event, reduce(model, event).touched) == {"sales"}
+    assert groups.follow(model, (event,), reduce(model, event).touched) == {"sales"}
     assert groups.value("sales") == "UNAVAILABLE"
     event = EndpointsSeen(1.0, "hq", ("PJSIP/100", "PJSIP/101"))
-    assert groups.follow(model, event, reduce(model, event).touched) == {"sales"}
+    assert groups.follow(model, (event,), reduce(model, event).touched) == {"sales"}
     assert groups.value("sales") == "NOT_INUSE"
     event = EndpointsSeen(2.0, "hq", ("PJSIP/101",))
-    groups.follow(model, event, reduce(model, event).touched)
+    groups.follow(model, (event,), reduce(model, event).touched)
     assert groups.value("sales") == "UNAVAILABLE"
     assert set(groups.seen()[0].members) == {ALICE}
 
