@@ -100,7 +100,7 @@ class Engine:
         self._clock = clock
         self._watch = ClockWatch(clock.time(), clock.monotonic())
         self._heard: list[ev.Event] = []
-        self._takers_in_between: dict[type, Callable[[Any], None]] = {  # none of them looks at calls
+        self._takers_in_between: dict[type, Callable[[Any], None]] = {  # these look at no calls, unless they `_apply`
             **dict.fromkeys(HEARD_TOGETHER, self._heard.append),
             DeviceSeen: self._lamp_seen,
             _Answered: lambda answered: answered.done(answered.responses),
@@ -221,7 +221,7 @@ class Engine:
             raise TypeError(f"nobody carries out {type(item).__name__}")
 
     def _catch_up(self) -> None:
-        """Apply together what was heard of calls since the last time."""
+        """Apply together what was heard of calls since the last time; one by one, where a bug in one stops the others."""
         if not self._heard:
             return
         events = tuple(self._heard)
@@ -229,9 +229,12 @@ class Engine:
         try:
             self._apply(*events)
         except Exception:
-            log.exception("bug: events were not applied together", kinds=sorted({type(e).__name__ for e in events}))
-            for event in events:  # a bug in one does not stop the others
-                self._turns.put(partial(self._apply, event))
+            log.exception("bug: events were not applied together", count=len(events))
+            for event in events:  # twice does no harm
+                try:
+                    self._apply(event)
+                except Exception:
+                    log.exception("bug: an event was not carried out", kind=type(event).__name__)
 
     def _lamp_seen(self, event: DeviceSeen) -> None:
         self.servers[event.pbx].lamp_seen(event.device, event.value)
@@ -242,10 +245,11 @@ class Engine:
 
     def _apply(self, *events: ev.Event) -> None:
         """Let the reducer decide, then send lamps, claim, and do the rest."""
-        outcome, event = reduce(self.model, *events), events[-1]
+        self._catch_up()
+        outcome = reduce(self.model, *events)
         commands, touched = outcome.commands, outcome.touched
         tracked = any(isinstance(command, cmd.Track) for command in commands) if commands else False
-        dialled = event if tracked and isinstance(event, ev.CodeDialled) else None
+        dialled = next((event for event in events if isinstance(event, ev.CodeDialled)), None) if tracked else None
         if touched:
             for server in self.servers.values():
                 server.publisher.touch(touched, urgent=tracked and len(touched) == 1)

@@ -170,7 +170,8 @@ class _Asking:
                 try:
                     self._answers.begin(call, intent).add_done_callback(partial(self._put, waiter))
                 except Exception as error:  # a bug in one does not keep the others waiting
-                    waiter.set_exception(error)
+                    if not waiter.done():
+                        waiter.set_exception(error)
 
     def _put(self, waiter: "asyncio.Future[Future[Settled]]", outcome: "Future[Settled]") -> None:
         """Take an outcome, in any thread."""
@@ -209,6 +210,7 @@ class AgiServer:
         self._port = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: asyncio.Event | None = None
+        self._asking: _Asking  # while it serves
         self._socket: socket.socket | None = None
         self._thread = threading.Thread(target=self._run, name="agi", daemon=True)
 

@@ -4,8 +4,6 @@
 rank is shown (`CallView.rank`).
 """
 
-from collections.abc import Mapping
-
 from ari_presence.core import events as ev
 from ari_presence.core.calls import Calls, Lines
 from ari_presence.core.callview import CallView, Party
@@ -111,8 +109,8 @@ def on_line(model: Model, event: ev.LineSeen, _out: Outcome) -> None:
     lines = calls.reported(event.line, event.state)
     if lines:
         _moved(model, event.pbx, lines, event.at)
-    elif not model.stopping and model.owner(event.line) in model.users:
-        calls.check(event.line, event.at)
+    else:
+        _checked(model, calls, event.line, event.at)
 
 
 def on_listed(model: Model, event: ev.CallsListed, _out: Outcome) -> None:
@@ -174,24 +172,22 @@ def _give_up(model: Model, pbx: str, at: float, out: Outcome) -> None:
 def _moved(model: Model, pbx: str, lines: Lines, at: float) -> None:
     """Note that some lines may do something else now; what, `settle` looks up behind all events that came together."""
     for line in lines:
-        model.moved[pbx, line] = at
+        model.moved.setdefault((pbx, line), at)
 
 
 def settle(model: Model, out: Outcome) -> None:
     """Show what the lines that moved do now to be what their users do."""
-    moved, model.moved = model.moved, {}
-    _follow(model, moved, out)
+    _follow(model, model.moved, out)
 
 
-def _follow(model: Model, lines: Mapping[tuple[str, str], float], out: Outcome) -> None:
-    if model.stopping:
-        return
-    for (pbx, line), at in lines.items():
-        calls, user = model.calls.get(pbx), model.owner(line)
-        person = model.users.get(user) if user is not None else None
+def _follow(model: Model, moved: dict[tuple[str, str], float], out: Outcome) -> None:
+    """Show what some lines do; they are taken out one by one, so that a bug in one leaves the others to the next time."""
+    for (pbx, line), at in list(moved.items()):
+        del moved[pbx, line]
+        calls = model.calls.get(pbx)
+        person = _checked(model, calls, line, at) if calls is not None else None
         if calls is None or person is None:
             continue
-        calls.check(line, at)
         view = calls.view(line)
         views = model.views.get(person.id)
         if view is None:
@@ -206,6 +202,15 @@ def _follow(model: Model, lines: Mapping[tuple[str, str], float], out: Outcome) 
         else:
             views[pbx, line] = view
         _settle(model, person, at, out)
+
+
+def _checked(model: Model, calls: Calls, line: str, at: float) -> User | None:
+    """Give whose line it is, if it is to be followed, having begun or ended the doubt about it."""
+    user = model.owner(line)
+    person = model.users.get(user) if user is not None and not model.stopping else None
+    if person is not None:
+        calls.check(line, at)
+    return person
 
 
 def _settle(model: Model, person: User, at: float, out: Outcome, *, wrap_up_s: float | None = None) -> None:

@@ -132,7 +132,7 @@ class Channels:
         """Follow a call that is not connected yet, through Local channels."""
         if channel.bridge is None and channel.pair is None:  # as most are, and nothing but who is dialled leads on
             linked = self.channels.get(channel.linked)
-            if linked is None or linked.line is not None:
+            if linked is None or (linked.line is not None and linked is not channel):
                 return linked
         queue, seen = [channel], {channel.id}
         while queue and len(seen) < SEARCHED:

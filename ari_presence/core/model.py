@@ -187,7 +187,7 @@ class Model:
         missing: Users whose endpoint has gone from the listings, and when they are dropped.
         calls: Channels and bridges of each server.
         views: What the lines of users do who are in a call, by server and line.
-        moved: Server and line that may do something else, and since when, until the events that came together are applied.
+        moved: Server and line that may do something else, and since when; empty when events have been applied.
         parking: Parked calls of each server.
         parked: Lamps of users who parked a call that waits.
         unheard: Servers whose link was lost while they had calls, and when those are given up.

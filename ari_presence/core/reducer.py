@@ -28,12 +28,17 @@ from ari_presence.errors import Refused
 def reduce(model: Model, *events: ev.Event) -> Outcome:
     """Apply one event to the model, or several that come together: what lines do is then worked out once, behind them.
 
+    Where each state of a call counts, for the history or the time after a call, it is worked out behind each event.
+
     Returns:
         Commands in order and the touched users. Never raises: what makes no sense is refused or noted.
     """
-    out = Outcome()
+    out, settings = Outcome(), model.settings
+    each_counts = settings.history_of_calls or settings.wrap_up_s > 0
     for event in events:
         _DISPATCH[type(event)](model, event, out)
+        if model.moved and each_counts:
+            callstate.settle(model, out)
     if model.moved:
         callstate.settle(model, out)
     return out

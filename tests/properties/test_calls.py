@@ -1,5 +1,6 @@
 """Calls: whatever is told, and however badly, a listing and Asterisk's own word put every line right."""
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from ari_presence.core import events as ev
 from ari_presence.core.calls import Calls
 from ari_presence.core.channels import BridgeInfo, ChannelInfo
+from ari_presence.core.commands import Command
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.lamps import LampLayout
 from ari_presence.core.model import Model, Settings, UserSettings
@@ -172,25 +174,36 @@ def heard(deed: tuple[Any, ...], at: float) -> ev.Event:
     raise AssertionError(deed)
 
 
-@given(st.lists(st.tuples(deeds, st.booleans()), max_size=40))
-def test_what_comes_together_ends_as_one_after_another(told: list[tuple[tuple[Any, ...], bool]]) -> None:
-    """However events are cut into swarms, their users are in the same calls with the same people since the same time."""
+@given(st.lists(st.tuples(deeds, st.booleans()), max_size=40), st.sampled_from([0.0, 30.0]), st.booleans())
+def test_what_comes_together_ends_as_one_after_another(
+    told: list[tuple[tuple[Any, ...], bool]], wrap_up_s: float, history: bool
+) -> None:
+    """However events are cut into swarms, their users are in the same calls with the same people since the same time.
+
+    Where they are wanted, the time after a call and the history are the same, too.
+    """
     table = StateTable()
     owners = {line: UserId(line.removeprefix("PJSIP/")) for line in LINES if line != "PJSIP/trunk"}
     listed = {user: UserSettings() for user in owners.values()}
-    settings = Settings(table, LampLayout(table), listed, owners, pbxs=("hq",))
+    settings = Settings(table, LampLayout(table), listed, owners, pbxs=("hq",), wrap_up_s=wrap_up_s)
+    settings = replace(settings, history_of_calls=history)
     one, other = Model(settings), Model(settings)
     swarm: list[ev.Event] = []
     touched: set[UserId] = set()
+    logged: list[Command] = []
     for model in (one, other):
         reduce(model, ev.Started(1.0, {}))
     for number, (deed, is_last) in enumerate(told):
         event = heard(deed, 10.0 + number)
-        touched |= reduce(one, event).touched
+        outcome = reduce(one, event)
+        touched |= outcome.touched
+        logged += outcome.commands
         swarm.append(event)
         if is_last or number == len(told) - 1:
             shown = {user.id: user.entries for user in other.users.values()}
-            found = reduce(other, *swarm).touched
+            outcome = reduce(other, *swarm)
+            found = outcome.touched
+            assert outcome.commands == logged
             assert {user.id for user in other.users.values() if shown[user.id] != user.entries} <= found <= touched
             assert [user.entries for user in other.users.values()] == [user.entries for user in one.users.values()]
-            swarm, touched = [], set()
+            swarm, touched, logged = [], set(), []

@@ -13,11 +13,14 @@ from structlog.testing import capture_logs
 from ari_presence.ari.decode import DeviceSeen
 from ari_presence.ari.link import LinkDown
 from ari_presence.ari.wire import Request, Response
+from ari_presence.core import callstate
+from ari_presence.core.callview import CallView
 from ari_presence.core.channels import ChannelInfo
 from ari_presence.core.devstate import DeviceState
 from ari_presence.core.events import (
     CallerLeft,
     ChangeAsked,
+    ChannelGone,
     ChannelSeen,
     ClaimState,
     CodeDialled,
@@ -804,9 +807,14 @@ def test_bug_in_one_event_does_not_stop_the_loop(rig: Rig) -> None:
     assert rig.engine.ask(setting("away")) == Outcome(True)
 
 
-def heard(number: int) -> Event:
-    """Make an event of a call of 100."""
-    return ChannelSeen(START, "hq", ChannelInfo(str(number), f"PJSIP/100-{number:08x}", "Up", ("", ""), ("", "")))
+def heard(number: int, user: str = "100") -> Event:
+    """Make an event of a call of somebody."""
+    return ChannelSeen(START, "hq", ChannelInfo(str(number), f"PJSIP/{user}-{number:08x}", "Up", ("", ""), ("", "")))
+
+
+def shown(engine: Engine, user: str = "100") -> str:
+    """Give the state of somebody."""
+    return engine.model.users[UserId(user)].effective(StateTable())[1].state
 
 
 def test_what_is_heard_of_calls_in_one_turn_is_applied_together(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -821,7 +829,7 @@ def test_what_is_heard_of_calls_in_one_turn_is_applied_together(rig: Rig, monkey
         engine.post(heard(1))
         engine.post(DeviceSeen(rig.clock.wall, "hq", "Custom:nobody", DeviceState.BUSY))
         engine.post(heard(2))
-        engine.post(lambda: seen.append(engine.model.users[UserId("100")].effective(StateTable())[1].state))
+        engine.post(lambda: seen.append(shown(engine)))
         engine.post(heard(3))
 
     seen: list[str] = []
@@ -832,8 +840,30 @@ def test_what_is_heard_of_calls_in_one_turn_is_applied_together(rig: Rig, monkey
     assert seen == ["on-call"]
 
 
-def test_bug_in_one_event_of_a_call_does_not_lose_the_others(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are applied one after another."""
+def test_claimed_code_is_served_behind_what_was_heard_before_it(rig: Rig) -> None:
+    """Whose call has ended is told to be free, though the answer to the claim lies between."""
+    rig.engine.call(lambda engine: engine.post(heard(5, "101")))
+    rig.link.held = True
+    rig.asterisk.enter("c1", "state", "9101", endpoint="PJSIP/100")
+    rig.engine.post(CodeDialled(START, "hq", "c1", "PJSIP/100-000000aa", ("state", "9101"), ClaimState.UNSURE))
+    rig.sync()
+    asked = len(rig.link.urgent)
+
+    def hold(engine: Engine) -> None:
+        assert shown(engine, "101") == "on-call"
+        engine.post(ChannelGone(START, "hq", "5"))
+        rig.link.held = False
+        rig.link.release()
+
+    rig.engine.call(hold)
+    rig.sync()
+    played = [str(request.query) for group in rig.link.urgent[asked:] for request in group if "/play" in request.path]
+    assert len(played) == 1
+    assert "digits/0" in played[0]
+
+
+def test_bug_in_one_event_of_a_call_loses_no_other(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are applied one after another, before whatever comes next."""
 
     def fail(model: Model, *events: Event) -> object:
         if heard(2) in events:
@@ -841,16 +871,36 @@ def test_bug_in_one_event_of_a_call_does_not_lose_the_others(rig: Rig, monkeypat
         return reduce(model, *events)
 
     def hold(engine: Engine) -> None:
-        for number in (1, 2, 3):
-            engine.post(heard(number))
+        for event in (heard(1), heard(2), heard(3), lambda: None, ChannelGone(START, "hq", "1")):
+            engine.post(event)
 
     monkeypatch.setattr("ari_presence.engine.reduce", fail)
     with capture_logs() as logs:
         rig.engine.call(hold)
         rig.sync()
-        rig.sync()
     assert len([line for line in logs if line["event"].startswith("bug:")]) == 2
-    assert rig.engine.call(lambda engine: set(engine.model.calls["hq"].channels)) == {"1", "3"}
+    assert rig.engine.call(lambda engine: set(engine.model.calls["hq"].channels)) == {"3"}
+
+
+def test_bug_in_one_users_call_leaves_the_others_right(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What their lines do is looked up all the same."""
+
+    def fail(model: Model, view: CallView) -> Entry:
+        if view.line == "PJSIP/101":
+            raise ZeroDivisionError
+        return entry(model, view)
+
+    def hold(engine: Engine) -> None:
+        engine.post(heard(2, "101"))
+        engine.post(heard(1, "100"))
+
+    entry = callstate._entry
+    monkeypatch.setattr(callstate, "_entry", fail)
+    with capture_logs() as logs:
+        rig.engine.call(hold)
+        rig.sync()
+    assert any(line["event"].startswith("bug:") for line in logs)
+    assert rig.engine.call(shown) == "on-call"
 
 
 def test_bug_in_what_is_due_does_not_stop_lamps(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
