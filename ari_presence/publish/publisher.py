@@ -33,7 +33,7 @@ from ari_presence.publish.write import Write
 
 QUIET_S = 0.2
 USERS_PER_READ, USERS_PER_WRITE = 100, 25  # a dialled code waits until a group is made, and for its read-back
-URGENT_PER_WRITE = 8  # users for whom somebody waits at the same moment: the first of them waits for the last
+URGENT_PER_WRITE = 6  # users for whom somebody waits at the same moment: the first of them waits for the last
 GROUPS_IN_FLIGHT = 2  # one under way, the next one queued behind it
 LAMPS_OF_A_CHANGE = 3  # joined, whole, and the state's own
 

@@ -159,7 +159,7 @@ def test_urgent_changes_of_one_moment_go_out_together_but_in_small_groups() -> N
         world.publisher.touch(reduce(world.model, change).touched, urgent=True)
     world.publisher.pump()
     told = [" ".join(map(str, requests)) for requests, _ in world.server._urgent]
-    assert [sum(f"CustomPresence:{user})" in text for user in users) for text in told] == [8, 8, 4]
+    assert [sum(f"CustomPresence:{user})" in text for user in users) for text in told] == [6, 6, 6, 2]
     world.run()
     assert world.is_right()
 
