@@ -1,6 +1,6 @@
 # Everything runs from .venv; the files of Asterisk and the SIP clients live in the user's cache folder.
 PYTHON ?= python3
-WORKERS ?= 3
+WORKERS ?= 4
 ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
