@@ -59,7 +59,7 @@ HEARD_TOGETHER = (
     ev.BridgeGone,
     ev.LineSeen,
 )
-"""Events that come in swarms, 25 for one call: those of one turn are applied together."""
+"""Events that come in bursts, 25 for one call: those of one turn are applied together, before any other event."""
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -100,16 +100,14 @@ class Engine:
         self._clock = clock
         self._watch = ClockWatch(clock.time(), clock.monotonic())
         self._heard: list[ev.Event] = []
-        self._takers_in_between: dict[type, Callable[[Any], None]] = {  # these look at no calls, unless they `_apply`
-            **dict.fromkeys(HEARD_TOGETHER, self._heard.append),
-            DeviceSeen: self._lamp_seen,
-            _Answered: lambda answered: answered.done(answered.responses),
-        }
         self._takers: dict[type, Callable[[Any], None]] = {
             **dict.fromkeys(get_args(ev.Event), self._apply),
+            **dict.fromkeys(HEARD_TOGETHER, self._heard.append),
+            ev.EndpointsSeen: self._endpoints_seen,
+            DeviceSeen: self._lamp_seen,
             LinkUp: self._link_up,
             LinkDown: self._link_down,
-            ev.EndpointsSeen: self._endpoints_seen,
+            _Answered: lambda answered: answered.done(answered.responses),
         }
         self._turns = Turns(self._take, self._on_time)
         self._tickets = Tickets(
@@ -207,15 +205,11 @@ class Engine:
         return soonest - now if soonest > now else 0.0
 
     def _take(self, item: object) -> None:
-        take = self._takers_in_between.get(type(item))
-        if take is not None:
-            take(item)
-            return
-        self._catch_up()
         take = self._takers.get(type(item))
         if take is not None:
             take(item)
-        elif callable(item):
+        elif callable(item):  # which may look at the model
+            self._catch_up()
             item()
         else:
             raise TypeError(f"nobody carries out {type(item).__name__}")

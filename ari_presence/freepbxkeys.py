@@ -100,8 +100,8 @@ class FreepbxKeys(Follower):
                 self._channel_seen(event)
             elif isinstance(event, LinkLost):
                 self._servers[event.pbx].up = False
-            else:
-                anew = anew or isinstance(event, ConfigChanged)
+            elif isinstance(event, ConfigChanged):
+                anew = True
         if not self._wanted:
             return
         for name, server in self._servers.items():

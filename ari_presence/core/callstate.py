@@ -32,13 +32,13 @@ def calls_of(model: Model, pbx: str) -> Calls:
 def on_channel(model: Model, event: ev.ChannelSeen, _out: Outcome) -> None:
     """Take a channel's state."""
     lines = calls_of(model, event.pbx).seen(event.channel, event.at)
-    _moved(model, event.pbx, lines, event.at)
+    _changed(model, event.pbx, lines, event.at)
 
 
 def on_code(model: Model, event: ev.CodeDialled, out: Outcome) -> None:
     """Take that somebody sets a state by phone, which is no call: before it is looked at what the state was."""
     lines = calls_of(model, event.pbx).dials_code(event.channel, event.name, event.at)
-    _moved(model, event.pbx, lines, event.at)
+    _changed(model, event.pbx, lines, event.at)
     settle(model, out)
 
 
@@ -52,50 +52,50 @@ def on_agi(model: Model, event: ev.AgiAsked, out: Outcome) -> None:
         if channel is None:
             calls.awaits_code(event.channel, event.name)
         elif channel.name == event.name:
-            _moved(model, pbx, calls.dials_code(event.channel, event.name, event.at), event.at)
+            _changed(model, pbx, calls.dials_code(event.channel, event.name, event.at), event.at)
     settle(model, out)
 
 
 def on_channel_gone(model: Model, event: ev.ChannelGone, _out: Outcome) -> None:
     """Take the end of a channel."""
     lines = calls_of(model, event.pbx).gone(event.channel, event.at)
-    _moved(model, event.pbx, lines, event.at)
+    _changed(model, event.pbx, lines, event.at)
 
 
 def on_hold(model: Model, event: ev.HoldPressed, _out: Outcome) -> None:
     """Take that somebody pressed hold or took the other side back."""
     lines = calls_of(model, event.pbx).hold(event.channel, event.at, pressed=event.pressed)
-    _moved(model, event.pbx, lines, event.at)
+    _changed(model, event.pbx, lines, event.at)
 
 
 def on_dialling(model: Model, event: ev.Dialling, _out: Outcome) -> None:
     """Take who calls whom."""
     lines = calls_of(model, event.pbx).dialled(event.caller, event.peer, event.at)
-    _moved(model, event.pbx, lines, event.at)
+    _changed(model, event.pbx, lines, event.at)
 
 
 def on_entered(model: Model, event: ev.BridgeEntered, _out: Outcome) -> None:
     """Take that a channel is in a bridge."""
     lines = calls_of(model, event.pbx).entered(event.bridge, event.channel, event.at)
-    _moved(model, event.pbx, lines, event.at)
+    _changed(model, event.pbx, lines, event.at)
 
 
 def on_left(model: Model, event: ev.BridgeLeft, _out: Outcome) -> None:
     """Take that a channel is not in a bridge any more."""
     lines = calls_of(model, event.pbx).left(event.bridge.id, event.channel, event.at)
-    _moved(model, event.pbx, lines, event.at)
+    _changed(model, event.pbx, lines, event.at)
 
 
 def on_merged(model: Model, event: ev.BridgesMerged, _out: Outcome) -> None:
     """Take that two bridges became one."""
     lines = calls_of(model, event.pbx).merged(event.bridge, event.source, event.at)
-    _moved(model, event.pbx, lines, event.at)
+    _changed(model, event.pbx, lines, event.at)
 
 
 def on_bridge_gone(model: Model, event: ev.BridgeGone, _out: Outcome) -> None:
     """Take the end of a bridge."""
     lines = calls_of(model, event.pbx).bridge_gone(event.bridge.id)
-    _moved(model, event.pbx, lines, event.at)
+    _changed(model, event.pbx, lines, event.at)
 
 
 def on_moved(model: Model, event: ev.CallsMoved, _out: Outcome) -> None:
@@ -108,7 +108,7 @@ def on_line(model: Model, event: ev.LineSeen, _out: Outcome) -> None:
     calls = calls_of(model, event.pbx)
     lines = calls.reported(event.line, event.state)
     if lines:
-        _moved(model, event.pbx, lines, event.at)
+        _changed(model, event.pbx, lines, event.at)
     else:
         _checked(model, calls, event.line, event.at)
 
@@ -118,7 +118,7 @@ def on_listed(model: Model, event: ev.CallsListed, _out: Outcome) -> None:
     model.unheard.pop(event.pbx, None)
     reported = {name: state for name, state in event.reported.items() if ":" not in name}
     lines = calls_of(model, event.pbx).listed(event.channels, event.bridges, reported, event.at)
-    _moved(model, event.pbx, lines, event.at)
+    _changed(model, event.pbx, lines, event.at)
 
 
 def on_link_lost(model: Model, event: ev.LinkLost) -> None:
@@ -169,24 +169,24 @@ def _give_up(model: Model, pbx: str, at: float, out: Outcome) -> None:
             _settle(model, person, at, out, wrap_up_s=0.0)
 
 
-def _moved(model: Model, pbx: str, lines: Lines, at: float) -> None:
+def _changed(model: Model, pbx: str, lines: Lines, at: float) -> None:
     """Note that some lines may do something else now; what, `settle` looks up behind all events that came together."""
     for line in lines:
-        model.moved.setdefault((pbx, line), at)
+        model.changed_lines.setdefault((pbx, line), at)
 
 
 def settle(model: Model, out: Outcome) -> None:
     """Show what the lines that moved do now to be what their users do."""
-    _follow(model, model.moved, out)
+    _follow(model, model.changed_lines, out)
 
 
-def _follow(model: Model, moved: dict[tuple[str, str], float], out: Outcome) -> None:
+def _follow(model: Model, changed: dict[tuple[str, str], float], out: Outcome) -> None:
     """Show what some lines do; they are taken out one by one, so that a bug in one leaves the others to the next time."""
-    for (pbx, line), at in list(moved.items()):
-        del moved[pbx, line]
-        calls = model.calls.get(pbx)
-        person = _checked(model, calls, line, at) if calls is not None else None
-        if calls is None or person is None:
+    for (pbx, line), at in list(changed.items()):
+        del changed[pbx, line]
+        calls = calls_of(model, pbx)
+        person = _checked(model, calls, line, at)
+        if person is None:
             continue
         view = calls.view(line)
         views = model.views.get(person.id)

@@ -165,14 +165,14 @@ class LampLayout:
         by_id = self._states.by_id
         for entry in entries.values():
             if entry.until is not None or (entry.message and by_id[entry.state].presence is not None):
-                return self._tell(entries, zone)
+                return self._work_out_presence(entries, zone)
         key = tuple([(layer, entry.state) for layer, entry in entries.items()])
         found = self._presences.get(key)
         if found is None:
-            found = self._presences[key] = self._tell(entries, zone)
+            found = self._presences[key] = self._work_out_presence(entries, zone)
         return found
 
-    def _tell(self, entries: Mapping[Layer, Entry], zone: tzinfo) -> Presence:
+    def _work_out_presence(self, entries: Mapping[Layer, Entry], zone: tzinfo) -> Presence:
         kept = kept_text(self._states, entries, zone)
         for _, entry, state in self._states.layers(entries):
             if state.presence is not None:

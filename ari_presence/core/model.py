@@ -187,7 +187,7 @@ class Model:
         missing: Users whose endpoint has gone from the listings, and when they are dropped.
         calls: Channels and bridges of each server.
         views: What the lines of users do who are in a call, by server and line.
-        moved: Server and line that may do something else, and since when; empty when events have been applied.
+        changed_lines: Server and line that may do something else, and since when; empty when events have been applied.
         parking: Parked calls of each server.
         parked: Lamps of users who parked a call that waits.
         unheard: Servers whose link was lost while they had calls, and when those are given up.
@@ -217,7 +217,7 @@ class Model:
         self.missing: dict[UserId, float] = {}
         self.calls: dict[str, Calls] = {}
         self.views: dict[UserId, dict[tuple[str, str], CallView]] = {}
-        self.moved: dict[tuple[str, str], float] = {}
+        self.changed_lines: dict[tuple[str, str], float] = {}
         self.parking: dict[str, Parking] = {}
         self.parked: dict[UserId, DeviceState] = {}
         self.unheard: dict[str, float] = {}

@@ -37,9 +37,9 @@ def reduce(model: Model, *events: ev.Event) -> Outcome:
     each_counts = settings.history_of_calls or settings.wrap_up_s > 0
     for event in events:
         _DISPATCH[type(event)](model, event, out)
-        if model.moved and each_counts:
+        if model.changed_lines and each_counts:
             callstate.settle(model, out)
-    if model.moved:
+    if model.changed_lines:
         callstate.settle(model, out)
     return out
 

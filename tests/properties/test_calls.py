@@ -178,7 +178,7 @@ def heard(deed: tuple[Any, ...], at: float) -> ev.Event:
 def test_what_comes_together_ends_as_one_after_another(
     told: list[tuple[tuple[Any, ...], bool]], wrap_up_s: float, history: bool
 ) -> None:
-    """However events are cut into swarms, their users are in the same calls with the same people since the same time.
+    """However events are cut into bursts, their users are in the same calls with the same people since the same time.
 
     Where they are wanted, the time after a call and the history are the same, too.
     """
@@ -188,7 +188,7 @@ def test_what_comes_together_ends_as_one_after_another(
     settings = Settings(table, LampLayout(table), listed, owners, pbxs=("hq",), wrap_up_s=wrap_up_s)
     settings = replace(settings, history_of_calls=history)
     one, other = Model(settings), Model(settings)
-    swarm: list[ev.Event] = []
+    burst: list[ev.Event] = []
     touched: set[UserId] = set()
     logged: list[Command] = []
     for model in (one, other):
@@ -198,12 +198,12 @@ def test_what_comes_together_ends_as_one_after_another(
         outcome = reduce(one, event)
         touched |= outcome.touched
         logged += outcome.commands
-        swarm.append(event)
+        burst.append(event)
         if is_last or number == len(told) - 1:
             shown = {user.id: user.entries for user in other.users.values()}
-            outcome = reduce(other, *swarm)
+            outcome = reduce(other, *burst)
             found = outcome.touched
             assert outcome.commands == logged
             assert {user.id for user in other.users.values() if shown[user.id] != user.entries} <= found <= touched
             assert [user.entries for user in other.users.values()] == [user.entries for user in one.users.values()]
-            swarm, touched, logged = [], set(), []
+            burst, touched, logged = [], set(), []
